@@ -1,0 +1,68 @@
+"""What has been done: a run and its steps, as every entrance shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+from praxis.model.plan import RunState, StepState
+from praxis.model.tool import JSON
+
+
+@attrs.frozen
+class RouteChoice:
+    """Where a step goes and why. `tool` is a full name; `peer` is None for this agent."""
+
+    tool: str
+    agent: str
+    peer: str | None
+    reason: str
+    others: tuple[str, ...] = ()
+    """Full names that may take over when the call could not be delivered, in order."""
+
+
+@attrs.frozen
+class Problem:
+    """An error as it is told to people and programs: the JSON-ready twin of PraxisError."""
+
+    code: str
+    detail: str
+    hint: str = ""
+    where: str = ""
+    data: Mapping[str, JSON] = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class StepRecord:
+    """One step of a run at one moment. Times are seconds since the epoch."""
+
+    id: str
+    tool: str
+    state: StepState = "pending"
+    route: RouteChoice | None = None
+    result: Mapping[str, JSON] | None = None
+    """The MCP tool result, unchanged, once the tool has answered."""
+    error: Problem | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    bind: str | None = None
+
+
+@attrs.frozen
+class RunRecord:
+    """One run at one moment. Times are seconds since the epoch."""
+
+    id: str
+    state: RunState
+    caller: str
+    program: str
+    steps: tuple[StepRecord, ...]
+    created_at: float
+    ended_at: float | None = None
+    error: Problem | None = None
+
+    @property
+    def result(self) -> Mapping[str, JSON] | None:
+        """The result of the last step that has one: what the program as a whole answered."""
+        return next((step.result for step in reversed(self.steps) if step.result is not None), None)

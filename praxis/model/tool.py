@@ -1,0 +1,145 @@
+"""Tools, their names, and what they answer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any
+
+import attrs
+
+from praxis.model.errors import PraxisError
+
+JSON = Any
+"""A value as :func:`json.loads` makes it."""
+
+_NAME = re.compile(r"[^\s:/\x00-\x1f]{1,128}")
+
+
+@attrs.frozen
+class ToolRef:
+    """A tool as a caller names it: ``name``, ``source/name``, ``agent:name`` or ``agent:source/name``."""
+
+    name: str
+    source: str | None = None
+    agent: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> ToolRef:
+        """Read a reference; raises PraxisError("invalid") for anything that is not one."""
+        agent, colon, rest = text.rpartition(":")
+        source, slash, name = rest.rpartition("/")
+        parts = [part for part, there in ((agent, colon), (source, slash), (name, True)) if there]
+        if not all(_NAME.fullmatch(part) for part in parts):
+            raise PraxisError(
+                "invalid",
+                f"{text!r} is not the name of a tool",
+                hint="write NAME, SOURCE/NAME, AGENT:NAME or AGENT:SOURCE/NAME",
+            )
+        return cls(name, source if slash else None, agent if colon else None)
+
+    def __str__(self) -> str:
+        agent = f"{self.agent}:" if self.agent else ""
+        source = f"{self.source}/" if self.source else ""
+        return f"{agent}{source}{self.name}"
+
+
+@attrs.frozen(eq=False, slots=False)
+class Tool:
+    """One tool: who has it, and its definition exactly as its source gave it.
+
+    `definition` is an MCP tool object (name, description, inputSchema, outputSchema, annotations, ...) and is never
+    changed, so that what a caller on another machine sees is what the source said. Two tools are equal when they are
+    the same object; compare `digest` to see whether a definition changed.
+    """
+
+    agent: str
+    source: str
+    definition: Mapping[str, JSON]
+
+    @property
+    def name(self) -> str:
+        return str(self.definition["name"])
+
+    @property
+    def description(self) -> str:
+        return str(self.definition.get("description") or "")
+
+    @property
+    def input_schema(self) -> Mapping[str, JSON]:
+        schema = self.definition.get("inputSchema")
+        return schema if isinstance(schema, Mapping) else {}
+
+    @property
+    def ref(self) -> ToolRef:
+        """The full name, which means this tool everywhere in the network."""
+        return ToolRef(self.name, self.source, self.agent)
+
+    @property
+    def idempotent(self) -> bool:
+        """True when the source says that calling it twice is the same as once (MCP annotations)."""
+        annotations = self.definition.get("annotations")
+        if not isinstance(annotations, Mapping):
+            return False
+        return annotations.get("idempotentHint") is True or annotations.get("readOnlyHint") is True
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hex digits of SHA-256 over the definition's canonical JSON."""
+        text = json.dumps(self.definition, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def matches(self, ref: ToolRef) -> bool:
+        """True when `ref` may mean this tool."""
+        return ref.name == self.name and ref.source in (None, self.source) and ref.agent in (None, self.agent)
+
+
+@attrs.frozen
+class ToolResult:
+    """What a tool answered: an MCP tool result, kept whole so that it crosses machines unchanged."""
+
+    value: Mapping[str, JSON]
+
+    @classmethod
+    def of_text(cls, text: str, *, is_error: bool = False, structured: JSON = None) -> ToolResult:
+        """A result with one text block, for tools that are not MCP servers."""
+        value: dict[str, JSON] = {"content": [{"type": "text", "text": text}], "isError": is_error}
+        if structured is not None:
+            value["structuredContent"] = structured
+        return cls(value)
+
+    @property
+    def is_error(self) -> bool:
+        """True when the tool itself says that it failed."""
+        return self.value.get("isError") is True
+
+    @property
+    def structured(self) -> JSON:
+        return self.value.get("structuredContent")
+
+    @property
+    def text(self) -> str:
+        """All text blocks, one below the other."""
+        blocks = self.value.get("content")
+        if not isinstance(blocks, list):
+            return ""
+        return "\n".join(
+            str(block.get("text", "")) for block in blocks if isinstance(block, Mapping) and "text" in block
+        )
+
+
+@attrs.frozen
+class CallContext:
+    """What travels with a call beside its arguments.
+
+    The deadline is not here: it is the cancel scope that the call runs in.
+    """
+
+    caller: str
+    """Who asked, for logs and the audit: a principal's name."""
+    run_id: str | None = None
+    on_progress: Callable[[Mapping[str, JSON]], None] | None = None
+    """Takes MCP progress params as they come; must not block."""
