@@ -1,0 +1,88 @@
+"""The variables that stand above the file, and what each of them sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import attrs
+
+from praxis.config.expand import read_secret
+from praxis.config.hooks import Text
+from praxis.config.tree import Node, Place, plant
+
+LAYER = 2
+VARIABLES: Mapping[str, str] = {
+    "AGENT_NAME": "agent.name",
+    "AGENT_VERSION": "agent.version",
+    "AGENT_DESCRIPTION": "agent.description",
+    "AGENT_URL": "agent.url",
+    "HTTP_ENABLED": "http.enabled",
+    "HTTP_HOST": "http.host",
+    "HTTP_PORT": "http.port",
+    "WEBSOCKET_HOST": "websocket.host",
+    "WEBSOCKET_PORT": "websocket.port",
+    "SSE_HOST": "sse.host",
+    "SSE_PORT": "sse.port",
+    "P2P_ENABLED": "p2p.enabled",
+    "P2P_HOST": "p2p.host",
+    "P2P_PORT": "p2p.port",
+    "MDNS_ENABLED": "p2p.enable_mdns",
+    "DISCOVERY_PORT": "p2p.discovery.port",
+    "MCP_ENABLED": "mcp.enabled",
+    "LOG_LEVEL": "logging.level",
+    "LOG_FORMAT": "logging.format",
+    "PROMETHEUS_ENABLED": "prometheus.enabled",
+    "PRAXIS_STATE_DIR": "state_dir",
+}
+"""Variables with one value. An empty one counts as not set: compose files pass those on for what nobody gave."""
+
+LISTS: Mapping[str, str] = {"BOOTSTRAP_PEERS": "p2p.bootstrap_nodes"}
+"""Variables with values between commas."""
+
+NETWORK_KEY = "PRAXIS_NETWORK_KEY"
+"""The network key itself; with ``_FILE`` behind it, the path of a file that holds it."""
+
+
+@attrs.frozen
+class Environment:
+    layers: tuple[Node, ...]
+    problems: tuple[str, ...]
+
+
+def read_environment(environ: Mapping[str, str]) -> Environment:
+    """What the environment sets, each variable a tree of its own, and what is wrong with the key's file."""
+    layers = [
+        plant(tuple(path.split(".")), Node(Text(value), _place(name)))
+        for name, path, value in _given(VARIABLES, environ)
+    ]
+    for name, path, value in _given(LISTS, environ):
+        items = [Node(Text(item.strip()), _place(name)) for item in value.split(",") if item.strip()]
+        layers.append(plant(tuple(path.split(".")), Node(list(items), _place(name))))
+    key, file = environ.get(NETWORK_KEY), environ.get(f"{NETWORK_KEY}_FILE")
+    problems: list[str] = []
+    if key and file:
+        problems.append(f"environment: {NETWORK_KEY} and {NETWORK_KEY}_FILE are both set; only one can be meant")
+    elif key:
+        place = _place(NETWORK_KEY)
+        secret = Node(Text(key, reference=f"${{{NETWORK_KEY}}}"), place)
+        layers.append(plant(("p2p", "security", "network_keys"), Node([secret], place)))
+    elif file:
+        try:
+            read_secret(Path(file), f"{NETWORK_KEY}_FILE")
+        except ValueError as error:
+            problems.append(f"environment {error}")
+        place = _place(f"{NETWORK_KEY}_FILE")
+        layers.append(plant(("p2p", "security", "network_key_file"), Node(Text(file), place)))
+    return Environment(tuple(layers), tuple(problems))
+
+
+def _given(table: Mapping[str, str], environ: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    for name, path in table.items():
+        if value := environ.get(name):
+            yield name, path, value
+
+
+def _place(name: str) -> Place:
+    label = f"environment {name}"
+    return Place(label, label, Path.cwd(), (LAYER, 0))

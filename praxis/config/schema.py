@@ -1,0 +1,267 @@
+"""Every key of the configuration, with its type, default and meaning.
+
+The class tree is the schema: a section is an attrs class, a key is an attribute, and the text under it is its
+documentation. Durations are seconds, sizes bytes, unless the key's name says otherwise. Relative paths in a file are
+relative to the folder of that file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+
+Port = int
+"""0 to 65535; 0 means "any free port", which is reported once it is known."""
+
+
+def _port(_: object, attribute: attrs.Attribute[int], value: int) -> None:
+    if not 0 <= value <= 65535:
+        raise ValueError(f"expected a port from 0 to 65535, got {value}")
+
+
+def _fixed_port(_: object, attribute: attrs.Attribute[int], value: int) -> None:
+    if not 1 <= value <= 65535:
+        raise ValueError(f"expected a port from 1 to 65535, got {value}: all agents of a network share it")
+
+
+def _positive(_: object, attribute: attrs.Attribute[Any], value: float) -> None:
+    if value <= 0:
+        raise ValueError(f"expected a number above 0, got {value}")
+
+
+def _not_negative(_: object, attribute: attrs.Attribute[Any], value: float) -> None:
+    if value < 0:
+        raise ValueError(f"expected 0 or more, got {value}")
+
+
+def _agent_name(_: object, attribute: attrs.Attribute[str], value: str) -> None:
+    if not value or len(value) > 64 or not all((c.isalnum() and c.isascii()) or c in "-_." for c in value):
+        raise ValueError(f"expected 1 to 64 of the characters a-z A-Z 0-9 - _ . in a name, got {value!r}")
+
+
+@attrs.frozen
+class Agent:
+    name: str = attrs.field(default="praxis-agent", validator=_agent_name)
+    """What the network calls this agent."""
+    version: str = "1.0.0"
+    """The version this agent shows on its card."""
+    description: str = ""
+    url: str = ""
+    """Where others reach the HTTP API; "" takes the address it is bound to."""
+    shared_dir: Path | None = None
+    """The folder the built-in file tools work in; without it there are no file tools."""
+    stop_grace: float = attrs.field(default=10.0, validator=_not_negative)
+    """Seconds that running work may take to finish after a request to stop."""
+
+
+@attrs.frozen
+class Security:
+    mode: Literal["shared"] = "shared"
+    """`shared`: whoever has the network key is a member."""
+    network_key_file: Path | None = None
+    """File with the network key; without it and without keys, one is made in the state directory."""
+    network_keys: tuple[str, ...] = attrs.field(default=(), repr=False, metadata={"secret": True})
+    """The keyring: the first key signs, all verify. A configuration gives either this or the file."""
+
+
+@attrs.frozen
+class Discovery:
+    enabled: bool = True
+    port: int = attrs.field(default=4001, validator=_fixed_port)
+    """UDP, one for the whole network."""
+    multicast: bool = True
+    broadcast: bool = True
+    interval: float = attrs.field(default=30.0, validator=_positive)
+    """Seconds between announcements, give or take a fifth."""
+    interfaces: tuple[str, ...] = ()
+    """Names of the interfaces to use; none means all, or `lo` alone while p2p.host is a loopback address."""
+
+
+@attrs.frozen
+class P2PLimits:
+    message: int = attrs.field(default=4 * 1024 * 1024, validator=_positive)
+    """Bytes of one request or answer."""
+    inflight: int = attrs.field(default=256, validator=_positive)
+    """Requests of one peer that are served at once."""
+    handshakes: int = attrs.field(default=64, validator=_positive)
+    """Lines at once that have not yet shown who they are."""
+
+
+@attrs.frozen
+class Keepalive:
+    interval: float = attrs.field(default=15.0, validator=_positive)
+    """Seconds of silence before a ping."""
+    timeout: float = attrs.field(default=10.0, validator=_positive)
+    """Seconds without any answer to it before the line is given up."""
+
+
+@attrs.frozen
+class P2P:
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: Port = attrs.field(default=4001, validator=_port)
+    rendezvous: str = "praxis"
+    """The network's name. It goes into every key, so agents of another name are strangers."""
+    enable_mdns: bool = True
+    """Whether to announce this agent and listen for others by UDP (with `discovery.enabled`)."""
+    bootstrap_nodes: tuple[str, ...] = ()
+    """``HOST:PORT`` or ``PEER_ID@HOST:PORT`` of agents to connect to, always retried."""
+    security: Security = Security()
+    discovery: Discovery = Discovery()
+    limits: P2PLimits = P2PLimits()
+    keepalive: Keepalive = Keepalive()
+
+
+@attrs.frozen
+class Http:
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: Port = attrs.field(default=8000, validator=_port)
+    max_body: int = attrs.field(default=4 * 1024 * 1024, validator=_positive)
+    """Bytes of a request's body."""
+
+
+@attrs.frozen
+class WebSocket:
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: Port = attrs.field(default=8090, validator=_port)
+    max_message: int = attrs.field(default=512_000, validator=_positive)
+    """Bytes of a message from a client."""
+    max_clients: int = attrs.field(default=1000, validator=_positive)
+    ping_interval: float = attrs.field(default=54.0, validator=_positive)
+    pong_timeout: float = attrs.field(default=60.0, validator=_positive)
+
+
+@attrs.frozen
+class Sse:
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: Port = attrs.field(default=9000, validator=_port)
+
+
+@attrs.frozen
+class Access:
+    tokens_file: Path | None = None
+    """Where tokens are stored, hashed; default `tokens.json` in the state directory."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Host names beside the loopback ones and the bound address that a request may name; ``*`` for any."""
+    allowed_origins: tuple[str, ...] = ()
+    """Origins of web pages, such as ``https://console.example``, that may call this agent."""
+    insecure: bool = False
+    """Allows a listener beyond loopback without any token. Whoever reaches it may then run everything."""
+
+
+@attrs.frozen
+class PeerExport:
+    """Globs over ``SOURCE/NAME``; deny wins."""
+
+    allow: tuple[str, ...] = ("*",)
+    deny: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class Export:
+    tools: tuple[str, ...] = ()
+    """Globs over ``SOURCE/NAME`` or ``NAME`` of the tools that peers may see and call; none by default."""
+    peers: dict[str, PeerExport] = attrs.field(factory=dict)
+    """Narrower rules for single peers, by agent name or peer id."""
+
+
+@attrs.frozen
+class Routing:
+    interchangeable: tuple[str, ...] = ()
+    """Globs over ``SOURCE/NAME`` or ``NAME``: tools of these names are the same wherever they are."""
+
+
+@attrs.frozen
+class Retention:
+    count: int = attrs.field(default=1000, validator=_positive)
+    """Ended runs that are kept."""
+
+
+@attrs.frozen
+class Runs:
+    max_concurrent: int = attrs.field(default=64, validator=_positive)
+    """Runs at once; one more is refused."""
+    timeout: float = attrs.field(default=3600.0, validator=_positive)
+    """Seconds after which a run is cancelled, whoever waits for it."""
+    retention: Retention = Retention()
+
+
+def _source_name(_: object, attribute: attrs.Attribute[str], value: str) -> None:
+    if not value or len(value) > 64 or not all((c.isalnum() and c.isascii()) or c in "-_." for c in value):
+        raise ValueError(f"expected 1 to 64 of the characters a-z A-Z 0-9 - _ . in a name, got {value!r}")
+    if value == "fs":
+        raise ValueError("'fs' is the name of the built-in file tools; choose another")
+
+
+@attrs.frozen
+class McpServer:
+    name: str = attrs.field(validator=_source_name)
+    command: str = ""
+    """The program, found on PATH or by path; never a shell line."""
+    transport: Literal["stdio"] = "stdio"
+    args: tuple[str, ...] = ()
+    env: dict[str, str] = attrs.field(factory=dict, repr=False, metadata={"secret": True})
+    """Added to the small environment that a server gets: HOME, LOGNAME, PATH, SHELL, TERM, USER, LANG."""
+    workdir: Path | None = None
+    """Where it starts; default the folder of the configuration file."""
+    timeout: float | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
+    """Seconds a call may take; default `mcp.limits.request_timeout_ms`."""
+    enabled: bool = True
+
+
+@attrs.frozen
+class McpLimits:
+    max_concurrent_requests: int = attrs.field(default=64, validator=_positive)
+    """Calls at once on one server; more wait."""
+    request_timeout_ms: int = attrs.field(default=60_000, validator=_positive)
+    max_response_size_bytes: int = attrs.field(default=16 * 1024 * 1024, validator=_positive)
+    """Bytes of one line from a server."""
+    max_servers_per_node: int = attrs.field(default=64, validator=_positive)
+    retry_attempts: int = attrs.field(default=5, validator=_not_negative)
+    """Starts again in a row without one success before a server counts as failed."""
+    retry_backoff_ms: int = attrs.field(default=500, validator=_positive)
+    """The first pause before a start again; doubled each time, 30 s at most."""
+
+
+@attrs.frozen
+class Mcp:
+    enabled: bool = True
+    servers: tuple[McpServer, ...] = ()
+    limits: McpLimits = McpLimits()
+
+
+@attrs.frozen
+class Logging:
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = "text"
+    file: Path | None = None
+    """Written besides standard error; a full disk there costs log lines, which are counted, never the agent."""
+
+
+@attrs.frozen
+class Prometheus:
+    enabled: bool = True
+    """Whether GET /metrics answers."""
+
+
+@attrs.frozen
+class Config:
+    agent: Agent = Agent()
+    p2p: P2P = P2P()
+    http: Http = Http()
+    websocket: WebSocket = WebSocket()
+    sse: Sse = Sse()
+    access: Access = Access()
+    export: Export = attrs.field(factory=Export)
+    routing: Routing = Routing()
+    runs: Runs = Runs()
+    mcp: Mcp = Mcp()
+    logging: Logging = Logging()
+    prometheus: Prometheus = Prometheus()
+    state_dir: Path | None = None
+    """Identity, keys, tokens, the local socket; default ~/.local/state/praxis/NAME. Never the shared folder."""

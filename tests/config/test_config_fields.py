@@ -1,0 +1,186 @@
+"""Every key of the schema: one value other than its default arrives from YAML, and a wrong one is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import attrs
+import pytest
+
+from praxis.config.load import ConfigError, load
+from praxis.config.schema import Config, McpServer, PeerExport
+from praxis.config.strict import dotted_keys
+
+SERVER = "mcp.servers[]."
+PEER = "export.peers{}."
+
+VALUES: dict[str, tuple[str, object]] = {
+    "agent.name": ("bob", "bob"),
+    "agent.version": ('"2.0"', "2.0"),
+    "agent.description": ("does things", "does things"),
+    "agent.url": ("https://bob.example:8443", "https://bob.example:8443"),
+    "agent.shared_dir": ("/srv/shared", Path("/srv/shared")),
+    "agent.stop_grace": ("0", 0.0),
+    "p2p.enabled": ("false", False),
+    "p2p.host": ("0.0.0.0", "0.0.0.0"),
+    "p2p.port": ("0", 0),
+    "p2p.rendezvous": ("lab", "lab"),
+    "p2p.enable_mdns": ("false", False),
+    "p2p.bootstrap_nodes": ('["10.0.0.1:4001", "[::1]:4002"]', ("10.0.0.1:4001", "[::1]:4002")),
+    "p2p.security.network_key_file": ("/run/key", Path("/run/key")),
+    "p2p.security.network_keys": ("[one, two]", ("one", "two")),
+    "p2p.discovery.enabled": ("false", False),
+    "p2p.discovery.port": ("4999", 4999),
+    "p2p.discovery.multicast": ("false", False),
+    "p2p.discovery.broadcast": ("false", False),
+    "p2p.discovery.interval": ("1.5", 1.5),
+    "p2p.discovery.interfaces": ("[eth0]", ("eth0",)),
+    "p2p.limits.message": ("1000", 1000),
+    "p2p.limits.inflight": ("2", 2),
+    "p2p.limits.handshakes": ("3", 3),
+    "p2p.keepalive.interval": ("5", 5.0),
+    "p2p.keepalive.timeout": ("4.5", 4.5),
+    "http.enabled": ("false", False),
+    "http.host": ('"::1"', "::1"),
+    "http.port": ("8001", 8001),
+    "http.max_body": ("10", 10),
+    "websocket.enabled": ("false", False),
+    "websocket.host": ("localhost", "localhost"),
+    "websocket.port": ("8091", 8091),
+    "websocket.max_message": ("11", 11),
+    "websocket.max_clients": ("12", 12),
+    "websocket.ping_interval": ("13", 13.0),
+    "websocket.pong_timeout": ("90", 90.0),
+    "sse.enabled": ("false", False),
+    "sse.host": ("localhost", "localhost"),
+    "sse.port": ("9001", 9001),
+    "access.tokens_file": ("/etc/tokens.json", Path("/etc/tokens.json")),
+    "access.allowed_hosts": ("[console.example]", ("console.example",)),
+    "access.allowed_origins": ("[https://console.example]", ("https://console.example",)),
+    "access.insecure": ("true", True),
+    "export.tools": ('["fs/*"]', ("fs/*",)),
+    "export.peers": ("{bob: {}}", {"bob": PeerExport()}),
+    PEER + "allow": ('["x/*"]', ("x/*",)),
+    PEER + "deny": ('["y/*"]', ("y/*",)),
+    "routing.interchangeable": ("[search]", ("search",)),
+    "runs.max_concurrent": ("1", 1),
+    "runs.timeout": ("60", 60.0),
+    "runs.retention.count": ("5", 5),
+    "mcp.enabled": ("false", False),
+    "mcp.servers": ("[{name: a, command: b}]", (McpServer(name="a", command="b"),)),
+    SERVER + "name": ("context", "context"),
+    SERVER + "command": ("/usr/bin/python3", "/usr/bin/python3"),
+    SERVER + "args": ('["-m", "x"]', ("-m", "x")),
+    SERVER + "env": ("{TOKEN: abc}", {"TOKEN": "abc"}),
+    SERVER + "workdir": ("/srv", Path("/srv")),
+    SERVER + "timeout": ("2.5", 2.5),
+    SERVER + "enabled": ("false", False),
+    "mcp.limits.max_concurrent_requests": ("7", 7),
+    "mcp.limits.request_timeout_ms": ("8", 8),
+    "mcp.limits.max_response_size_bytes": ("9", 9),
+    "mcp.limits.max_servers_per_node": ("10", 10),
+    "mcp.limits.retry_attempts": ("0", 0),
+    "mcp.limits.retry_backoff_ms": ("1", 1),
+    "logging.level": ("debug", "debug"),
+    "logging.format": ("json", "json"),
+    "logging.file": ("/var/log/praxis.log", Path("/var/log/praxis.log")),
+    "prometheus.enabled": ("false", False),
+    "state_dir": ("/var/lib/praxis", Path("/var/lib/praxis")),
+}
+ONE_CHOICE: dict[str, str] = {"p2p.security.mode": "shared", SERVER + "transport": "stdio"}
+"""Keys that have one value for now: it is accepted and nothing else is."""
+
+
+def document(key: str, value: str) -> str:
+    """YAML with just this key, and what the section around it cannot do without."""
+    for prefix, around in (
+        (SERVER, "mcp: {{servers: [{{{needed}{name}: {value}}}]}}"),
+        (PEER, "export: {{peers: {{bob: {{{name}: {value}}}}}}}"),
+    ):
+        if key.startswith(prefix):
+            name = key.removeprefix(prefix)
+            needed = "".join(f"{other}: x, " for other in ("name", "command") if prefix == SERVER and other != name)
+            return around.format(name=name, value=value, needed=needed)
+    parts = key.split(".")
+    return "{" + ": {".join(parts[:-1]) + (": {" if parts[1:] else "") + f"{parts[-1]}: {value}" + "}" * len(parts)
+
+
+def arrived(config: object, key: str) -> object:
+    for part in key.replace("[]", ".0").replace("{}", ".bob").split("."):
+        config = (
+            config[0]
+            if isinstance(config, tuple)
+            else config[part]
+            if isinstance(config, dict)
+            else getattr(config, part)
+        )
+    return config
+
+
+def defaults() -> dict[str, object]:
+    found = dict(walk(Config, ""))
+    assert set(found) == set(dotted_keys(Config))
+    return found
+
+
+def walk(kind: Any, path: str) -> list[tuple[str, object]]:
+    """Every key with its default; `dotted_keys` has its own way of walking, and the two are compared."""
+    found: list[tuple[str, object]] = []
+    for field in attrs.fields(attrs.resolve_types(kind)):
+        factory = getattr(field.default, "factory", None)
+        default = field.default if factory is None else factory()
+        inner = next((t for t in (field.type, *get_args(field.type)) if attrs.has(t)), None)
+        if inner is None or inner is not field.type:
+            found.append((path + field.name, default))
+        if inner is not None:
+            mark = {tuple: "[]", dict: "{}"}.get(get_origin(field.type), "")
+            found += walk(inner, f"{path}{field.name}{mark}.")
+    return found
+
+
+def test_no_key_is_forgotten_here() -> None:
+    assert set(VALUES) | set(ONE_CHOICE) == set(defaults())
+
+
+@pytest.mark.parametrize("key", VALUES)
+def test_value_arrives(key: str, tmp_path: Path) -> None:
+    text, expected = VALUES[key]
+    assert expected != defaults()[key]
+    file = tmp_path / "agent.yaml"
+    file.write_text(document(key, text))
+    loaded = load(file, environ={"HOME": "/home/x"})
+    got = arrived(loaded.config, key)
+    assert got == expected
+    assert type(got) is type(expected)
+
+
+@pytest.mark.parametrize("key", [*VALUES, *ONE_CHOICE])
+def test_value_of_a_wrong_type_is_refused_with_its_place(key: str, tmp_path: Path) -> None:
+    file = tmp_path / "agent.yaml"
+    wrong = "3" if get_origin(kind_of(key)) in (tuple, dict) else "[{}]"
+    file.write_text("# a comment\n\n" + document(key, wrong))
+    with pytest.raises(ConfigError) as error:
+        load(file, environ={"HOME": "/home/x"})
+    where = key.replace("[]", "[0]").replace("{}", ".bob")
+    assert [p.split(": expected ")[0] for p in error.value.problems] == [f"{file}:3: {where}"]
+
+
+def kind_of(key: str) -> Any:
+    kind: Any = Config
+    for part in key.replace("[]", "").replace("{}", "").split("."):
+        kind = next((t for t in get_args(kind) if attrs.has(t)), kind)
+        kind = attrs.fields_dict(attrs.resolve_types(kind))[part].type
+    return kind
+
+
+@pytest.mark.parametrize(("key", "choice"), ONE_CHOICE.items())
+def test_the_only_choice(key: str, choice: str, tmp_path: Path) -> None:
+    assert get_args(kind_of(key)) == (choice,)
+    assert get_origin(kind_of(key)) is Literal
+    file = tmp_path / "agent.yaml"
+    file.write_text(document(key, choice))
+    assert arrived(load(file, environ={"HOME": "/home/x"}).config, key) == choice
+    file.write_text(document(key, "other"))
+    with pytest.raises(ConfigError, match=f"expected '{choice}', got 'other'"):
+        load(file, environ={"HOME": "/home/x"})
