@@ -1,0 +1,161 @@
+"""Bodies of requests and answers that are larger than a frame: DATA under CREDIT, in both directions of one line."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from praxis.wire.frames import END, MAX_PAYLOAD, ProtocolError
+
+INITIAL_CREDIT = 256 * 1024
+"""Bytes of a body that may be under way unread: enough for 100 Mbit/s at 20 ms, small beside the message limit."""
+MAX_BODIES = 8
+"""Bodies under way per direction; bounds what a peer makes us hold to this many times `limits.message`."""
+BULK = 128 * 1024
+"""Bytes of bodies per write, so that small frames never queue behind more than this."""
+
+
+@attrs.define
+class Incoming:
+    """A body that is being received; `head` is the JSON object that announced it, `credit` what may still come."""
+
+    head: dict[str, Any]
+    size: int
+    content: bytearray = attrs.field(factory=bytearray)
+    credit: int = INITIAL_CREDIT
+    _uncredited: int = 0
+
+    def receive(self, payload: bytes) -> int:
+        """Take one DATA frame in; returns the credit to grant for it, 0 for none yet. Raises ProtocolError."""
+        self.credit -= len(payload)
+        self.content += payload
+        self._uncredited += len(payload)
+        if self.credit < 0 or len(self.content) > self.size:
+            raise ProtocolError("credit", "more DATA than was announced or allowed")
+        if self._uncredited < INITIAL_CREDIT // 2:
+            return 0
+        grant, self._uncredited = self._uncredited, 0
+        self.credit += grant
+        return grant
+
+
+class IncomingBodies:
+    """How many bodies are being received, and how much DATA may still come for those that were given up."""
+
+    def __init__(self) -> None:
+        self._open = 0
+        self._tolerated = 0
+
+    def begin(self, head: dict[str, Any]) -> Incoming:
+        """Raises ProtocolError for a size that is none, and for one body too many."""
+        size = head["b"]
+        if type(size) is not int or size <= 0:
+            raise ProtocolError("body", f"a body of {str(size)[:20]} bytes")
+        if self._open >= MAX_BODIES:
+            raise ProtocolError("bodies", f"more than {MAX_BODIES} bodies under way")
+        self._open += 1
+        return Incoming(head, size)
+
+    def end(self, incoming: Incoming) -> bytes:
+        """The whole body. Raises ProtocolError when it is not as long as was announced."""
+        self._open -= 1
+        if len(incoming.content) != incoming.size:
+            raise ProtocolError("body", f"a body of {len(incoming.content)} bytes, announced as {incoming.size}")
+        return bytes(incoming.content)
+
+    def give_up(self, incoming: Incoming) -> None:
+        """Nobody waits for this body any more; its sender may use up the credit it has."""
+        self._open -= 1
+        self._tolerated += incoming.credit
+
+    def tolerate(self, size: int) -> None:
+        """DATA of this size may come for a body that was refused when it was announced."""
+        self._tolerated += size
+
+    def stray(self, size: int) -> None:
+        """DATA came for no body. Raises ProtocolError unless it was to be expected."""
+        self._tolerated -= size
+        if self._tolerated < 0:
+            raise ProtocolError("credit", "DATA without credit")
+
+
+@attrs.define
+class Outgoing:
+    """A body to send. `announce` queues the frame that announces it."""
+
+    announce: Callable[[], None]
+    body: memoryview
+    at: int = 0
+    credit: int = INITIAL_CREDIT
+
+    @property
+    def sendable(self) -> int:
+        """Bytes that may be sent now."""
+        return min(self.credit, len(self.body) - self.at)
+
+
+class OutgoingBodies:
+    """Bodies being sent, MAX_BODIES at once in turn; more wait, first come, first served."""
+
+    def __init__(self) -> None:
+        self._sending: dict[int, Outgoing] = {}
+        self._waiting: deque[tuple[int, Outgoing]] = deque()
+
+    def __contains__(self, stream: int) -> bool:
+        return stream in self._sending or any(stream == waiting for waiting, _ in self._waiting)
+
+    def __bool__(self) -> bool:
+        return bool(self._sending)
+
+    @property
+    def ready(self) -> bool:
+        return any(outgoing.sendable for outgoing in self._sending.values())
+
+    def add(self, stream: int, outgoing: Outgoing) -> None:
+        if len(self._sending) >= MAX_BODIES:
+            self._waiting.append((stream, outgoing))
+        else:
+            self._sending[stream] = outgoing
+            outgoing.announce()
+
+    def credit(self, stream: int, size: int) -> None:
+        outgoing = self._sending.get(stream)
+        if outgoing is not None:
+            outgoing.credit += size
+
+    def drop(self, stream: int) -> bool:
+        """Send no more of this body. False when it had not been announced yet (or there is none)."""
+        if self._sending.pop(stream, None) is not None:
+            if self._waiting:
+                self.add(*self._waiting.popleft())
+            return True
+        for entry in self._waiting:
+            if entry[0] == stream:
+                self._waiting.remove(entry)
+                break
+        return False
+
+    def put_chunks(self, put: Callable[[int, memoryview, int], None]) -> list[int]:
+        """Give chunks of all bodies in turn to ``put(stream, chunk, flags)``, as their credit and BULK allow.
+
+        Returns the streams whose body has been given whole.
+        """
+        room, done = BULK, []
+        while room > 0 and self.ready:
+            for stream, outgoing in list(self._sending.items()):
+                size = min(MAX_PAYLOAD, outgoing.sendable, room)
+                if size <= 0:
+                    continue
+                chunk = outgoing.body[outgoing.at : outgoing.at + size]
+                outgoing.at += size
+                outgoing.credit -= size
+                room -= size
+                whole = outgoing.at == len(outgoing.body)
+                put(stream, chunk, END if whole else 0)
+                if whole:
+                    done.append(stream)
+                    self.drop(stream)
+        return done
