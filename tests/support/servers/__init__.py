@@ -1,0 +1,1 @@
+"""Programs that tests start as children: servers that misbehave, and an agent to be killed."""
