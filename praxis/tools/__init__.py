@@ -1,0 +1,1 @@
+"""Tools on this machine: where they come from, what they take, and how they are called."""

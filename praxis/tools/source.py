@@ -1,0 +1,38 @@
+"""What a tool source is to the registry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+import attrs
+
+from praxis.model.tool import JSON, CallContext, Tool, ToolResult
+
+
+@attrs.frozen
+class SourceState:
+    """A source at one moment. `reason` says why it is not ready, `stderr_tail` holds its last words."""
+
+    name: str
+    kind: Literal["builtin", "mcp"]
+    state: Literal["starting", "ready", "backing off", "failed", "disabled"]
+    reason: str = ""
+    tools: int = 0
+    restarts: int = 0
+    stderr_tail: tuple[str, ...] = ()
+
+
+class ToolSource(Protocol):
+    """Something that has tools.
+
+    `call` raises PraxisError for what the caller is told, OSError for an outage; it ends when it is cancelled.
+    """
+
+    name: str
+
+    def tools(self) -> Sequence[Tool]: ...
+
+    async def call(self, name: str, arguments: dict[str, JSON], context: CallContext) -> ToolResult: ...
+
+    def state(self) -> SourceState: ...
