@@ -1,0 +1,1 @@
+"""Peers: who they are, how they are found, and the lines to them."""

@@ -1,0 +1,42 @@
+"""From a connected socket to a line whose other end has shown who it is."""
+
+from __future__ import annotations
+
+import ssl
+
+import trio
+
+from praxis.model.peer import PeerId
+from praxis.net.tls import Broken, TlsPipe
+from praxis.peers.identity import ALPN, Identity, peer_id_of
+
+GREETING = 10.0
+"""Seconds for handshake and HELLO together; whoever needs more is not a peer."""
+
+
+async def authenticate(
+    stream: trio.SocketStream, identity: Identity, *, dialer: bool, expected: PeerId | None = None
+) -> tuple[TlsPipe, PeerId]:
+    """Run the TLS handshake and say who is there.
+
+    `expected` is the only id that a dialed address may show. Raises `Broken`, whose reason is the word for metrics;
+    the socket is closed then.
+    """
+    context: ssl.SSLContext = identity.client if dialer else identity.server
+    pipe = TlsPipe(stream, context, server_side=not dialer)
+    try:
+        with trio.move_on_after(GREETING) as patience:
+            await pipe.handshake()
+        if patience.cancelled_caught:
+            raise Broken("handshake_timeout", f"no TLS handshake within {GREETING:g} s")
+        if pipe.alpn != ALPN:
+            raise Broken("alpn", f"the other side speaks {pipe.alpn or 'something else'}, not {ALPN}")
+        peer_id = peer_id_of(pipe.peer_certificate)
+        if peer_id == identity.peer_id:
+            raise Broken("self", "this is the agent itself")
+        if expected is not None and peer_id != expected:
+            raise Broken("wrong_id", f"expected {expected} there, found {peer_id}")
+    except BaseException:
+        pipe.close()
+        raise
+    return pipe, peer_id

@@ -1,0 +1,126 @@
+"""What an agent tells its peers about itself: a directory record, and its card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from praxis.model.card import AgentCard, Skill
+from praxis.model.errors import PraxisError
+
+MAX_TOOLS = 4096
+"""Tools that one peer may show us."""
+
+
+@attrs.frozen
+class ToolEntry:
+    """One tool by name; its definition is fetched by `digest` where it is not known yet."""
+
+    source: str
+    name: str
+    digest: str
+
+
+@attrs.frozen
+class PeerRecord:
+    """Only its owner writes it; the newer one has the higher (boot, rev)."""
+
+    id: str
+    name: str
+    boot: int
+    rev: int
+    tools: tuple[ToolEntry, ...]
+
+    def encode(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "name": self.name,
+            "boot": self.boot,
+            "rev": self.rev,
+            "tools": [[tool.source, tool.name, tool.digest] for tool in self.tools],
+        }
+
+    @classmethod
+    def decode(cls, value: Any) -> PeerRecord:
+        """Raises PraxisError("invalid") for anything that is not a record."""
+        record = _mapping(value, "record")
+        tools = _sequence(record.get("tools"), "record.tools", MAX_TOOLS)
+        return cls(
+            id=_text(record.get("id"), "record.id", 64),
+            name=_text(record.get("name"), "record.name", 64),
+            boot=_number(record.get("boot"), "record.boot"),
+            rev=_number(record.get("rev"), "record.rev"),
+            tools=tuple(_entry(entry, f"record.tools[{i}]") for i, entry in enumerate(tools)),
+        )
+
+
+def encode_card(card: AgentCard) -> dict[str, Any]:
+    """JSON for ``card.get``."""
+    return attrs.asdict(card)
+
+
+def decode_card(value: Any) -> AgentCard:
+    """Raises PraxisError("invalid")."""
+    card = _mapping(value, "card")
+    texts = {
+        key: _text(card.get(key), f"card.{key}", 4096) for key in ("name", "version", "description", "url", "peer_id")
+    }
+    skills = []
+    for index, entry in enumerate(_sequence(card.get("skills"), "card.skills", MAX_TOOLS)):
+        where = f"card.skills[{index}]"
+        skill = _mapping(entry, where)
+        skills.append(
+            Skill(
+                id=_text(skill.get("id"), f"{where}.id", 300),
+                name=_text(skill.get("name"), f"{where}.name", 128),
+                description=_text(skill.get("description"), f"{where}.description", 65536),
+                tags=tuple(_text(tag, f"{where}.tags", 128) for tag in _sequence(skill.get("tags"), where, 64)),
+            )
+        )
+    return AgentCard(**texts, skills=tuple(skills))
+
+
+def decode_definitions(value: Any) -> dict[str, Mapping[str, Any]]:
+    """The answer of ``tools.describe``: definitions by digest. Raises PraxisError("invalid")."""
+    definitions = _mapping(_mapping(value, "answer").get("tools"), "tools")
+    for digest, definition in definitions.items():
+        _text(_mapping(definition, f"tools.{digest}").get("name"), f"tools.{digest}.name", 128)
+    return dict(definitions)
+
+
+def _entry(value: Any, where: str) -> ToolEntry:
+    parts = _sequence(value, where, 3)
+    if len(parts) != 3:
+        raise _invalid(where, "[source, name, digest]")
+    source, name, digest = (_text(part, where, 128) for part in parts)
+    return ToolEntry(source, name, digest)
+
+
+def _mapping(value: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise _invalid(where, "an object")
+    return value
+
+
+def _sequence(value: Any, where: str, most: int) -> Sequence[Any]:
+    if not isinstance(value, list) or len(value) > most:
+        raise _invalid(where, f"a list of at most {most}")
+    return value
+
+
+def _text(value: Any, where: str, longest: int) -> str:
+    if not isinstance(value, str) or len(value) > longest:
+        raise _invalid(where, f"a text of at most {longest} characters")
+    return value
+
+
+def _number(value: Any, where: str) -> int:
+    if type(value) is not int or not 0 <= value < 2**64:
+        raise _invalid(where, "a number from 0 to 2**64 - 1")
+    return value
+
+
+def _invalid(where: str, expected: str) -> PraxisError:
+    return PraxisError("invalid", f"expected {expected}", where=where)
