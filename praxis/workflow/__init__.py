@@ -1,0 +1,1 @@
+"""From a program to its results: the plan, the routes, the run."""

@@ -1,0 +1,236 @@
+"""Runs programs. The only way a tool is called, whichever entrance the call came in by."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import attrs
+import trio
+
+from praxis.access.principal import Principal
+from praxis.dsl.parser import parse
+from praxis.model.errors import PraxisError
+from praxis.model.peer import PeerId
+from praxis.model.plan import FINAL, Plan, Step
+from praxis.model.run import Problem, RunRecord
+from praxis.model.tool import JSON, CallContext, Tool, ToolRef, ToolResult
+from praxis.observe.events import EventBus
+from praxis.observe.metrics import Metrics
+from praxis.workflow.catalog import Catalog
+from praxis.workflow.conductor import Conductor, arguments_of
+from praxis.workflow.planner import plan
+from praxis.workflow.router import Route
+from praxis.workflow.runs import Run, RunStore, problem_of
+from praxis.workflow.values import is_constant
+
+logger = logging.getLogger(__name__)
+
+GOES_ON = frozenset({"unavailable", "busy"})
+"""Errors after which the next candidate is tried, when the call was not delivered."""
+
+
+class Executor:
+    """Plans, routes and runs programs, and knows the runs of late.
+
+    `clock` gives seconds since the epoch, `new_id` an id that was never given before.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        *,
+        bus: EventBus,
+        metrics: Metrics,
+        max_concurrent: int,
+        timeout: float,
+        keep: int,
+        clock: Callable[[], float],
+        new_id: Callable[[], str],
+    ) -> None:
+        self._catalog = catalog
+        self._bus = bus
+        self._max = max_concurrent
+        self._timeout = timeout
+        self._clock = clock
+        self._new_id = new_id
+        self._store = RunStore(keep=keep)
+        self._running = 0
+        self._run_over = trio.lowlevel.ParkingLot()
+        self._ended = metrics.counter("praxis_runs_total", "Runs that ended, by state.", ("state",))
+        self._refused = metrics.counter("praxis_runs_refused_total", "Runs refused because runs.max_concurrent ran.")
+        self._steps = metrics.counter("praxis_steps_total", "Steps that ended, by state.", ("state",))
+        metrics.gauge("praxis_runs_running", "Runs under way.", lambda: float(self._running))
+        metrics.gauge("praxis_runs_kept", "Runs in memory, bounded by runs.retention.", lambda: float(len(self._store)))
+        metrics.gauge("praxis_runs_kept_bytes", "About the size of their results.", lambda: float(self._store.bytes))
+
+    # -- asking -------------------------------------------------------------------------------------
+
+    @property
+    def running(self) -> int:
+        """Runs under way."""
+        return self._running
+
+    async def wait_idle(self) -> None:
+        """Wait until no run is under way."""
+        while self._running:
+            await self._run_over.park()
+
+    def catalog(self) -> list[Tool]:
+        """Every tool that can be reached, local ones first."""
+        return self._catalog.tools()
+
+    def get(self, run_id: str) -> RunRecord:
+        """Raises PraxisError("not_found")."""
+        return self._store.get(run_id).record
+
+    def list_runs(self, *, limit: int = 50, cursor: str | None = None) -> tuple[list[RunRecord], str | None]:
+        """Runs from the newest on, and the cursor of the next page."""
+        return self._store.page(limit, cursor)
+
+    def preview(self, text: str) -> list[dict[str, JSON]]:
+        """The steps of a program, each with its route or the problem that it has. Nothing is run.
+
+        Raises PraxisError for a program that is no plan at all.
+        """
+        planned = plan(parse(text))
+        return [self._preview(step) for step in planned.steps]
+
+    def _preview(self, step: Step) -> dict[str, JSON]:
+        shown: dict[str, JSON] = {"id": step.id, "tool": step.tool, "after": list(step.after), "bind": step.bind}
+        shown["line"], shown["column"] = step.line, step.column
+        shown["arguments"] = [
+            {"name": argument.name, "value": "".join(map(str, argument.parts))} for argument in step.arguments
+        ]
+        try:
+            route = self._route(step)
+        except PraxisError as error:
+            shown["problem"] = attrs.asdict(problem_of(error))
+        else:
+            shown["route"] = attrs.asdict(route.choice)
+        return shown
+
+    # -- running ------------------------------------------------------------------------------------
+
+    async def execute(
+        self, text: str, principal: Principal, *, run_id: str | None = None, timeout: float | None = None
+    ) -> RunRecord:
+        """Run a program to its end. The run is a child of the caller: cancelling the calling task cancels it.
+
+        `timeout` is in seconds, at most `runs.timeout`. Raises PraxisError when nothing could be run: ``syntax``,
+        ``invalid``, ``not_found``, ``ambiguous`` with the place in the program, or ``busy``. What happens once it runs
+        is in the record.
+        """
+        planned = plan(parse(text))
+        routes = {step.id: self._route(step) for step in planned.steps}
+        return await self._execute(text, planned, routes, principal, run_id, timeout)
+
+    async def call(
+        self, ref: ToolRef, arguments: dict[str, JSON], principal: Principal, *, peer_id: PeerId | None = None
+    ) -> ToolResult:
+        """Call one tool and return its result unchanged. Raises PraxisError.
+
+        It is a call and no run: nothing is kept of it. Cancelling the calling task cancels it.
+        """
+        route = self._catalog.snapshot().route(ref, peer_id=peer_id)
+        with trio.move_on_after(self._timeout) as patience:
+            result, _ = await self._call(route, arguments, CallContext(principal.name))
+            return result
+        assert patience.cancelled_caught  # noqa: S101 - tells the reader and the type checker what is left
+        raise PraxisError("timeout", f"no answer within runs.timeout, {self._timeout:g} s", delivered=True)
+
+    async def cancel(self, run_id: str) -> RunRecord:
+        """Cancel a run; returns when all that it had under way is really gone. Raises PraxisError."""
+        run = self._store.get(run_id)
+        if run.state in FINAL:
+            raise PraxisError("conflict", f"run {run_id} has ended already: {run.state}")
+        self._cancelling(run)
+        run.scope.cancel()
+        await run.over.wait()
+        return run.record
+
+    def cancel_all(self) -> None:
+        """Cancel every run under way; their callers get the record."""
+        for run in self._store.running():
+            self._cancelling(run)
+            run.scope.cancel()
+
+    def _route(self, step: Step) -> Route:
+        """Where a step goes. Constant arguments are checked, so that what cannot work is told before anything runs."""
+        where = f"line {step.line}, column {step.column}"
+        try:
+            route = self._catalog.snapshot().route(ToolRef.parse(step.tool))
+            if all(is_constant(argument) for argument in step.arguments):
+                first = route.candidates[0]
+                first.validator.check(arguments_of(step, first.tool, {}))
+        except PraxisError as error:
+            error.where = f"{where}: {error.where}" if error.where else where
+            raise
+        return route
+
+    async def _execute(
+        self,
+        text: str,
+        planned: Plan,
+        routes: dict[str, Route],
+        principal: Principal,
+        run_id: str | None,
+        timeout: float | None,
+    ) -> RunRecord:
+        if self._running >= self._max:
+            self._refused.inc()
+            raise PraxisError("busy", f"{self._max} runs are under way", hint="try again, or raise runs.max_concurrent")
+        run = Run(run_id or self._new_id(), text, principal.name, planned, routes, self._clock())
+        self._store.add(run)
+        self._running += 1
+        began = trio.current_time()
+        self._bus.publish("run.started", run_id=run.id, caller=run.caller, steps=len(planned.steps))
+        seconds = min(self._timeout, timeout) if timeout is not None else self._timeout
+        patience = trio.CancelScope(deadline=began + seconds)
+        try:
+            with run.scope, patience:
+                await Conductor(
+                    run,
+                    self._call,
+                    bus=self._bus,
+                    clock=self._clock,
+                    ended=self._steps,
+                    on_cancelling=self._cancelling,
+                ).run()
+            if patience.cancelled_caught:
+                run.error = Problem("timeout", f"the run took longer than {seconds:g} s")
+                run.state = "failed"
+        except Exception:  # a bug: it goes on to the entrance, which logs it
+            run.error = Problem("internal", "the run failed; the agent's log says why")
+            run.state = "failed"
+            raise
+        finally:
+            if run.state not in FINAL:
+                run.state = "cancelled"
+            self._running -= 1
+            run.ended_at = self._clock()
+            self._ended.inc(1, run.state)
+            self._store.ended(run)
+            duration = round((trio.current_time() - began) * 1000, 3)
+            self._bus.publish("run.finished", run_id=run.id, state=run.state, duration_ms=duration)
+            run.over.set()
+            self._run_over.unpark_all()
+        return run.record
+
+    def _cancelling(self, run: Run) -> None:
+        """It takes a moment until all that a run has under way is gone, here and elsewhere."""
+        if run.state == "running":
+            run.state = "cancelling"
+            self._bus.publish("run.cancelling", run_id=run.id)
+
+    async def _call(self, route: Route, arguments: dict[str, JSON], context: CallContext) -> tuple[ToolResult, Tool]:
+        """Call the best candidate; the next one when the call did not get there."""
+        for candidate in route.candidates[:-1]:
+            try:
+                return await self._catalog.call(candidate, arguments, context), candidate.tool
+            except PraxisError as error:
+                if error.delivered or error.code not in GOES_ON:
+                    raise
+                logger.warning("%s: %s; trying the next candidate", candidate.tool.ref, error)
+        last = route.candidates[-1]
+        return await self._catalog.call(last, arguments, context), last.tool

@@ -1,0 +1,110 @@
+"""What peers may ask of this agent, and get."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from praxis.access.authorize import Policy
+from praxis.access.principal import Principal
+from praxis.model.card import AgentCard
+from praxis.model.errors import PraxisError
+from praxis.model.peer import PeerId
+from praxis.model.tool import CallContext, Tool
+from praxis.peers.directory import PeerRegistry
+from praxis.peers.lines import Lines
+from praxis.peers.record import PeerRecord, ToolEntry, encode_card
+from praxis.peers.request import PeerRequest
+from praxis.tools.registry import ToolRegistry
+
+MAX_DIGESTS = 1024
+"""Definitions that a peer may ask for at once."""
+
+
+class Exports:
+    """Answers peers' requests. Whatever they say is remote input, and each call passes the policy."""
+
+    def __init__(
+        self, registry: ToolRegistry, peers: PeerRegistry, policy: Policy, *, card: Callable[[], AgentCard], boot: int
+    ) -> None:
+        self.lines: Lines | None = None
+        """Set once the lines exist, which need this to answer."""
+        self._registry = registry
+        self._peers = peers
+        self._policy = policy
+        self._card = card
+        self._boot = boot
+        self._methods: dict[str, Callable[[PeerRequest, dict[str, Any]], Awaitable[Any]]] = {
+            "tool.call": self._call,
+            "card.get": self._get_card,
+            "directory.pull": self._pull,
+            "directory.push": self._push,
+            "tools.describe": self._describe,
+        }
+
+    async def handle(self, request: PeerRequest) -> Any:
+        """Raises PraxisError("not_found") for a method of a later version, and what the method raises."""
+        method = self._methods.get(request.method)
+        if method is None:
+            raise PraxisError("not_found", f"no method {request.method!r}")
+        params = request.params
+        if not isinstance(params, dict):
+            raise PraxisError("invalid", "expected an object", where="params")
+        return await method(request, params)
+
+    def record(self, peer_id: PeerId, peer_name: str) -> dict[str, Any]:
+        """This agent's record as this peer may see it."""
+        card = self._card()
+        entries = tuple(
+            ToolEntry(tool.source, tool.name, tool.digest) for tool in self._exported(_principal(peer_id, peer_name))
+        )
+        return PeerRecord(card.peer_id, card.name, self._boot, self._registry.revision, entries).encode()
+
+    async def _call(self, request: PeerRequest, params: dict[str, Any]) -> Any:
+        source, name, arguments = params.get("source"), params.get("name"), params.get("arguments")
+        if not isinstance(source, str) or not isinstance(name, str):
+            raise PraxisError(
+                "invalid", "expected a text", where="params.source" if isinstance(name, str) else "params.name"
+            )
+        if arguments is None:
+            arguments = {}
+        if not isinstance(arguments, dict):
+            raise PraxisError("invalid", "expected an object", where="params.arguments")
+        tool = self._registry.find(source, name)
+        self._policy.authorize(_principal(request.peer, request.peer_name), "call", tool)
+        meta = params.get("meta")
+        run_id = meta.get("run") if isinstance(meta, dict) else None
+        context = CallContext(
+            caller=request.peer_name,
+            run_id=run_id if isinstance(run_id, str) else None,
+            on_progress=request.progress,
+        )
+        result = await self._registry.call(tool, arguments, context)
+        return result.value
+
+    async def _get_card(self, request: PeerRequest, params: dict[str, Any]) -> Any:
+        return encode_card(self._card())
+
+    async def _pull(self, request: PeerRequest, params: dict[str, Any]) -> Any:
+        return {"records": [self.record(request.peer, request.peer_name)]}
+
+    async def _push(self, request: PeerRequest, params: dict[str, Any]) -> Any:
+        link = self._peers.link(request.peer)
+        if link is not None and self.lines is not None:
+            await self.lines.take_records(link, params)
+        return {}
+
+    async def _describe(self, request: PeerRequest, params: dict[str, Any]) -> Any:
+        digests = params.get("digests")
+        if not isinstance(digests, list) or len(digests) > MAX_DIGESTS:
+            raise PraxisError("invalid", f"expected a list of at most {MAX_DIGESTS}", where="params.digests")
+        wanted = {digest for digest in digests if isinstance(digest, str)}
+        tools = self._exported(_principal(request.peer, request.peer_name))
+        return {"tools": {tool.digest: tool.definition for tool in tools if tool.digest in wanted}}
+
+    def _exported(self, peer: Principal) -> list[Tool]:
+        return self._policy.exported(self._registry.tools(), peer)
+
+
+def _principal(peer_id: PeerId, name: str) -> Principal:
+    return Principal("peer", name, peer_id=peer_id)

@@ -1,0 +1,129 @@
+"""The runs that are under way or ended lately, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import attrs
+import trio
+
+from praxis.model.errors import PraxisError
+from praxis.model.plan import FINAL, Plan, RunState
+from praxis.model.run import Problem, RunRecord, StepRecord
+from praxis.workflow.router import Route
+
+RETAINED_BYTES = 64 * 1024 * 1024
+"""About the size of all results that are kept: the oldest ended runs go when there is more, however few they are."""
+
+
+@attrs.define(eq=False)
+class Run:
+    """One run while it happens; `record` is what others see of it."""
+
+    id: str
+    program: str
+    caller: str
+    plan: Plan
+    routes: dict[str, Route]
+    created_at: float
+    state: RunState = "running"
+    ended_at: float | None = None
+    error: Problem | None = None
+    steps: dict[str, StepRecord] = attrs.field(factory=dict)
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    over: trio.Event = attrs.field(factory=trio.Event)
+    weight: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        self.steps = {
+            step.id: StepRecord(step.id, step.tool, route=self.routes[step.id].choice, bind=step.bind)
+            for step in self.plan.steps
+        }
+
+    @property
+    def record(self) -> RunRecord:
+        return RunRecord(
+            id=self.id,
+            state=self.state,
+            caller=self.caller,
+            program=self.program,
+            steps=tuple(self.steps.values()),
+            created_at=self.created_at,
+            ended_at=self.ended_at,
+            error=self.error,
+        )
+
+
+class RunStore:
+    """Keeps ended runs up to a count and a size; running ones always."""
+
+    def __init__(self, *, keep: int) -> None:
+        self._keep = keep
+        self._runs: dict[str, Run] = {}
+        self._ended = 0
+        self._bytes = 0
+
+    @property
+    def bytes(self) -> int:
+        """About the size of all results that are kept."""
+        return self._bytes
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def running(self) -> list[Run]:
+        """Runs that have not ended."""
+        return [run for run in self._runs.values() if run.state not in FINAL]
+
+    def add(self, run: Run) -> None:
+        self._runs[run.id] = run
+
+    def ended(self, run: Run) -> None:
+        """A run is over; the oldest ended ones make room."""
+        run.weight = len(run.program) + sum(_weight(step.result) for step in run.steps.values())
+        self._ended += 1
+        self._bytes += run.weight
+        for id, old in list(self._runs.items()):
+            if self._ended <= self._keep and self._bytes <= RETAINED_BYTES:
+                break
+            if old.state in FINAL and old is not run:
+                del self._runs[id]
+                self._ended -= 1
+                self._bytes -= old.weight
+
+    def get(self, run_id: str) -> Run:
+        """Raises PraxisError("not_found")."""
+        run = self._runs.get(run_id)
+        if run is None:
+            raise PraxisError(
+                "not_found", f"no run {run_id!r}", hint="ended runs are kept for a while, see runs.retention"
+            )
+        return run
+
+    def page(self, limit: int, cursor: str | None) -> tuple[list[RunRecord], str | None]:
+        """Runs from the newest on, and the cursor of the next page. Raises PraxisError("invalid") for a bad cursor."""
+        runs = list(reversed(self._runs.values()))
+        if cursor is not None:
+            at = next((i for i, run in enumerate(runs) if run.id == cursor), None)
+            if at is None:
+                raise PraxisError("invalid", f"no page begins at {cursor!r} any more", where="cursor")
+            runs = runs[at:]
+        following = runs[limit].id if len(runs) > limit else None
+        return [run.record for run in runs[:limit]], following
+
+
+def _weight(value: Any) -> int:
+    """About how many bytes a JSON value takes, without encoding it."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(len(str(key)) + _weight(item) for key, item in value.items())
+    if isinstance(value, Iterable):
+        return sum(map(_weight, value))
+    return 8
+
+
+def problem_of(error: PraxisError) -> Problem:
+    """An error as records and events carry it."""
+    return Problem(error.code, error.detail, error.hint, error.where, error.data)
