@@ -1,0 +1,43 @@
+"""Stands before the application: who calls is settled before any route is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from praxis.access.entrance import Entrance
+from praxis.api.problem import problem_body, problem_headers, status_of
+from praxis.model.errors import PraxisError
+
+PRINCIPAL = "praxis.principal"
+"""The key under which a request's scope holds its Principal."""
+OPEN = frozenset({"/health", "/health/live", "/health/ready"})
+"""Paths for probes, which show no token and name any host; they tell nothing that is worth one."""
+
+App = Callable[[dict[str, Any], Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]]
+
+
+def guard(app: Any, entrance: Entrance) -> App:
+    """An ASGI application that lets only admitted requests through."""
+
+    async def guarded(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            try:
+                if scope["path"] not in OPEN:
+                    headers = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"])
+                    scope[PRINCIPAL] = entrance.admit(headers)
+            except PraxisError as error:
+                await _refuse(send, error)
+                return
+        await app(scope, receive, send)
+
+    return guarded
+
+
+async def _refuse(send: Any, error: PraxisError) -> None:
+    status = status_of(error)
+    body = problem_body(error, status)
+    headers = [(name.lower().encode(), value.encode()) for name, value in problem_headers(error, status).items()]
+    headers.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,55 @@
+"""Peers, cards and tools: what this agent knows of the network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from praxis.api.route import Answer, Call, Route
+from praxis.api.services import Services
+from praxis.model.card import AgentCard
+from praxis.model.tool import Tool
+
+
+def routes(services: Services) -> list[Route]:
+    async def peers(call: Call) -> Answer:
+        return Answer.of(
+            {"peers": [attrs.asdict(view) | {"connected": view.connected} for view in services.peers.views()]}
+        )
+
+    async def cards(call: Call) -> Answer:
+        return Answer.of({"cards": {id: card_json(card) for id, card in services.peers.cards().items()}})
+
+    async def info(call: Call) -> Answer:
+        return Answer.of(services.info())
+
+    async def card(call: Call) -> Answer:
+        return Answer.of(card_json(services.card()))
+
+    async def tools(call: Call) -> Answer:
+        return Answer.of({"tools": [tool_json(tool) for tool in services.executor.catalog()]})
+
+    async def sources(call: Call) -> Answer:
+        return Answer.of({"sources": [attrs.asdict(source) for source in services.sources()]})
+
+    return [
+        Route("GET", "/peers", "The peers that this agent knows.", peers),
+        Route("GET", "/p2p/cards", "The cards of connected peers, by peer id.", cards),
+        Route("GET", "/p2p/info", "This agent's id, addresses and protocol.", info),
+        Route("GET", "/agent/card", "This agent's card.", card),
+        Route("GET", "/.well-known/agent-card.json", "This agent's card.", card),
+        Route("GET", "/tools", "Every tool that this agent can reach.", tools),
+        Route("GET", "/mcp/tools", "Every tool that this agent can reach.", tools),
+        Route("GET", "/sources", "The sources of this agent's own tools, with their last words.", sources),
+    ]
+
+
+def card_json(card: AgentCard) -> dict[str, Any]:
+    """An agent card."""
+    return attrs.asdict(card)
+
+
+def tool_json(tool: Tool) -> dict[str, Any]:
+    """A tool's definition as its source gave it, and whose it is."""
+    return {**tool.definition, "agent": tool.agent, "source": tool.source, "ref": str(tool.ref)}

@@ -1,0 +1,42 @@
+"""What the routes need of the rest of the house."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import attrs
+
+from praxis.access.authorize import Policy
+from praxis.model.card import AgentCard
+from praxis.model.health import HealthReport
+from praxis.model.peer import PeerView
+from praxis.model.tool import JSON
+from praxis.observe.events import EventBus
+from praxis.observe.metrics import Metrics
+from praxis.tools.source import SourceState
+from praxis.workflow.executor import Executor
+
+
+class Peers(Protocol):
+    """What the routes ask of the peer registry."""
+
+    def views(self) -> list[PeerView]: ...
+    def cards(self) -> Mapping[str, AgentCard]: ...
+
+
+@attrs.frozen
+class Services:
+    """`prometheus` says whether /metrics answers; `draining` whether the agent is stopping."""
+
+    executor: Executor
+    bus: EventBus
+    metrics: Metrics
+    policy: Policy
+    card: Callable[[], AgentCard]
+    health: Callable[[], HealthReport]
+    peers: Peers
+    info: Callable[[], dict[str, JSON]]
+    sources: Callable[[], list[SourceState]]
+    draining: Callable[[], bool]
+    prometheus: bool = True

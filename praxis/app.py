@@ -1,0 +1,354 @@
+"""The composition root: builds one agent out of its rooms, starts and stops it.
+
+What serves calls starts first, what announces us last; stopping is the mirror.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import attrs
+import trio
+
+from praxis import __version__
+from praxis.access.authorize import Policy
+from praxis.access.entrance import Entrance, ListenerKind, check_binding
+from praxis.access.tokens import TokenStore
+from praxis.api.guard import guard
+from praxis.api.http import make_api, make_sse
+from praxis.api.services import Services
+from praxis.config.schema import Config
+from praxis.net.http_server import serve_http
+from praxis.net.serve import host_port, is_loopback, open_listeners, open_unix_listener
+from praxis.net.supervision import SupervisedService
+from praxis.observe.events import EventBus
+from praxis.observe.metrics import Metrics
+from praxis.peers.dialer import Dialer
+from praxis.peers.directory import PeerRegistry
+from praxis.peers.discovery import Discovery
+from praxis.peers.identity import load_identity, load_network_keys, next_boot
+from praxis.peers.lines import Lines
+from praxis.peers.listener import Listener
+from praxis.status import Status, register_gauges
+from praxis.tools.builtin import FileTools
+from praxis.tools.mcp_source import McpSource
+from praxis.tools.registry import ToolRegistry
+from praxis.websocket.gateway import serve_gateway
+from praxis.workflow.catalog import Catalog
+from praxis.workflow.executor import Executor
+from praxis.workflow.exports import Exports
+
+logger = logging.getLogger(__name__)
+
+LAST_WORDS = 2.0
+"""Seconds, beyond the grace, for goodbyes and for what is cancelled to end."""
+
+Address = tuple[str, int]
+
+
+@attrs.frozen
+class Addresses:
+    """Where an agent can be reached, with the real ports. None for what is not enabled."""
+
+    agent: str
+    peer_id: str
+    unix: Path
+    http: Address | None = None
+    websocket: Address | None = None
+    sse: Address | None = None
+    p2p: Address | None = None
+
+
+async def run_agent(
+    config: Config,
+    *,
+    base_dir: Path,
+    state_dir: Path,
+    stopping: trio.Event,
+    bus: EventBus | None = None,
+    task_status: trio.TaskStatus[Addresses] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run one agent until `stopping` is set and what it has under way is done, or the grace is over.
+
+    `base_dir` is what relative paths in MCP servers mean, `state_dir` where identity, keys and tokens live. Reports
+    once everything serves. Raises PraxisError for what the configuration or the state directory has wrong, OSError for
+    a port that is taken.
+    """
+    await Agent(config, base_dir=base_dir, state_dir=state_dir, bus=bus).run(stopping, task_status=task_status)
+
+
+class Agent:
+    """One agent: its rooms, put together."""
+
+    def __init__(self, config: Config, *, base_dir: Path, state_dir: Path, bus: EventBus | None = None) -> None:
+        self._config = config
+        self._state_dir = state_dir
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._services: dict[str, SupervisedService] = {}
+        self._addresses: dict[str, Address] = {}
+        self.bus = bus if bus is not None else EventBus(clock=time.time)
+        self.metrics = Metrics()
+        self._tokens = TokenStore(config.access.tokens_file or state_dir / "tokens.json")
+        for name in ("http", "websocket", "sse"):
+            section = getattr(config, name)
+            if section.enabled:
+                check_binding(
+                    section.host,
+                    loopback=is_loopback(section.host),
+                    insecure=config.access.insecure,
+                    tokens=self._tokens,
+                    where=f"{name}.host",
+                )
+        self._policy = Policy(config.export)
+        keys = load_network_keys(config.p2p.security, state_dir)
+        self._identity = load_identity(
+            name=config.agent.name, keys=keys, rendezvous=config.p2p.rendezvous, state_dir=state_dir
+        )
+        self._boot = next_boot(state_dir, time.time_ns() // 1_000_000)
+        self._registry = ToolRegistry(config.agent.name, bus=self.bus, metrics=self.metrics)
+        self._sources = self._make_sources(base_dir)
+        self._peers = PeerRegistry(config.agent.name, bus=self.bus, clock=time.time)
+        self._exports = Exports(
+            self._registry, self._peers, self._policy, card=lambda: self._status.card(), boot=self._boot
+        )
+        self._lines = Lines(
+            self._peers,
+            self._identity,
+            config=config.p2p,
+            boot=self._boot,
+            software=f"praxis/{__version__}",
+            handler=self._exports.handle,
+            metrics=self.metrics,
+        )
+        self._exports.lines = self._lines
+        self._dialer = Dialer(self._lines, bootstrap=config.p2p.bootstrap_nodes)
+        self._discovery: Discovery | None = None
+        self._executor = Executor(
+            Catalog(self._registry, self._peers, config.routing.interchangeable),
+            bus=self.bus,
+            metrics=self.metrics,
+            max_concurrent=config.runs.max_concurrent,
+            timeout=config.runs.timeout,
+            keep=config.runs.retention.count,
+            clock=time.time,
+            new_id=partial(secrets.token_hex, 8),
+        )
+        self._status = Status(
+            config,
+            registry=self._registry,
+            peers=self._peers,
+            policy=self._policy,
+            identity=self._identity,
+            boot=self._boot,
+            services=self._services,
+            addresses=self._addresses,
+        )
+        register_gauges(self.metrics, self._status, name=config.agent.name, bus=self.bus)
+
+    def _make_sources(self, base_dir: Path) -> list[McpSource]:
+        config = self._config
+        if config.agent.shared_dir is not None:
+            config.agent.shared_dir.mkdir(parents=True, exist_ok=True)
+            self._registry.add(FileTools(config.agent.shared_dir, agent=config.agent.name))
+        if not config.mcp.enabled:
+            return []
+        sources = []
+        for server in config.mcp.servers:
+            source = McpSource(
+                server,
+                limits=config.mcp.limits,
+                agent=config.agent.name,
+                base_dir=base_dir,
+                on_change=self._registry.changed,
+                metrics=self.metrics,
+            )
+            self._registry.add(source)
+            sources.append(source)
+        return sources
+
+    # -- running ------------------------------------------------------------------------------------
+
+    async def run(
+        self, stopping: trio.Event, *, task_status: trio.TaskStatus[Addresses] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Start, report, serve until `stopping`, drain, end."""
+        config = self._config
+        grace = config.agent.stop_grace + LAST_WORDS
+        unix = self._state_dir / "api.sock"
+        closing = trio.Event()
+        api = self._make_services()
+        async with trio.open_nursery() as nursery:
+            for source in self._sources:
+                await nursery.start(source.run)
+            http, sse = make_api(api), make_sse(api)
+            await nursery.start(self._supervise, "local", partial(self._serve_unix, http, unix, closing, grace))
+            if config.http.enabled:
+                await nursery.start(self._supervise, "http", partial(self._serve_http, "http", http, closing, grace))
+            if config.sse.enabled:
+                await nursery.start(self._supervise, "sse", partial(self._serve_http, "sse", sse, closing, grace))
+            if config.websocket.enabled:
+                await nursery.start(self._supervise, "websocket", partial(self._serve_websocket, closing, grace))
+            if config.p2p.enabled:
+                await nursery.start(self._supervise, "p2p", partial(self._serve_p2p, closing, grace))
+                await nursery.start(self._dialer.run)
+                nursery.start_soon(self._announce_changes)
+                if config.p2p.enable_mdns and config.p2p.discovery.enabled:
+                    await nursery.start(self._supervise, "discovery", self._discover)
+            task_status.started(Addresses(config.agent.name, self._identity.peer_id, unix, **self._addresses))
+            await stopping.wait()
+            await self._stop(closing)
+            nursery.cancel_scope.cancel()
+        unix.unlink(missing_ok=True)
+
+    async def _stop(self, closing: trio.Event) -> None:
+        """Withdraw, stop accepting, let what runs finish for the grace, cancel it, say goodbye."""
+        grace = self._config.agent.stop_grace
+        self._status.draining = True
+        logger.info("stopping; what runs may finish within %g s", grace)
+        with trio.move_on_after(LAST_WORDS):
+            if self._discovery is not None:
+                await self._discovery.withdraw()
+        closing.set()
+        self._lines.say_goodbye()
+        with trio.move_on_after(grace):
+            await self._executor.wait_idle()
+        self._executor.cancel_all()  # so that each caller is told, instead of finding its connection closed
+        with trio.move_on_after(LAST_WORDS):
+            await self._executor.wait_idle()
+            await self._lines.leave_all(LAST_WORDS)
+            for name, service in self._services.items():
+                if name != "discovery":
+                    await service.wait_ended()
+
+    async def _supervise(
+        self, name: str, serve: Callable[..., Any], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        service = self._services[name] = SupervisedService(name, serve)
+        await service.run(task_status=task_status)
+
+    def _make_services(self) -> Services:
+        return Services(
+            executor=self._executor,
+            bus=self.bus,
+            metrics=self.metrics,
+            policy=self._policy,
+            card=self._status.card,
+            health=self._status.health,
+            peers=self._peers,
+            info=self._status.info,
+            sources=self._registry.sources,
+            draining=lambda: self._status.draining,
+            prometheus=self._config.prometheus.enabled,
+        )
+
+    def _entrance(self, host: str, *, unix: bool = False) -> Entrance:
+        access = self._config.access
+        listener: ListenerKind = "unix" if unix else "loopback" if is_loopback(host) else "network"
+        return Entrance(
+            listener=listener,
+            allowed_hosts=access.allowed_hosts,
+            allowed_origins=access.allowed_origins,
+            bound_host=host,
+            insecure=access.insecure,
+            tokens=self._tokens,
+        )
+
+    def _port(self, name: str, configured: int) -> int:
+        """The configured port; after an outage the one that was had before, where any would do."""
+        return self._addresses.get(name, ("", configured))[1]
+
+    async def _open(self, name: str, host: str, port: int) -> list[trio.SocketListener]:
+        listeners = await open_listeners(host, self._port(name, port))
+        self._addresses[name] = (host, listeners[0].socket.getsockname()[1])
+        return listeners
+
+    async def _serve_unix(
+        self, app: Any, path: Path, closing: trio.Event, grace: float, *, task_status: trio.TaskStatus[None]
+    ) -> None:
+        listener = await open_unix_listener(path)
+        entrance = self._entrance("", unix=True)
+        await serve_http(
+            guard(app, entrance),
+            [listener],
+            name="local",
+            stopping=closing,
+            grace=grace,
+            max_body=self._config.http.max_body,
+            task_status=task_status,
+        )
+
+    async def _serve_http(
+        self, name: str, app: Any, closing: trio.Event, grace: float, *, task_status: trio.TaskStatus[None]
+    ) -> None:
+        section = self._config.http if name == "http" else self._config.sse
+        listeners = await self._open(name, section.host, section.port)
+        await serve_http(
+            guard(app, self._entrance(section.host)),
+            listeners,
+            name=name,
+            stopping=closing,
+            grace=grace,
+            max_body=self._config.http.max_body,
+            task_status=task_status,
+        )
+
+    async def _serve_websocket(self, closing: trio.Event, grace: float, *, task_status: trio.TaskStatus[None]) -> None:
+        section = self._config.websocket
+        listeners = await self._open("websocket", section.host, section.port)
+        await serve_gateway(
+            section,
+            executor=self._executor,
+            bus=self.bus,
+            policy=self._policy,
+            entrance=self._entrance(section.host),
+            metrics=self.metrics,
+            listeners=listeners,
+            stopping=closing,
+            grace=grace,
+            task_status=task_status,
+        )
+
+    async def _serve_p2p(self, closing: trio.Event, grace: float, *, task_status: trio.TaskStatus[None]) -> None:
+        section = self._config.p2p
+        listeners = await self._open("p2p", section.host, section.port)
+        self._lines.listen = (host_port(*self._addresses["p2p"]),)
+        listener = Listener(self._lines, handshakes=section.limits.handshakes, metrics=self.metrics)
+        await listener.serve(listeners, stopping=closing, grace=grace, task_status=task_status)
+
+    async def _discover(self, *, task_status: trio.TaskStatus[None]) -> None:
+        section = self._config.p2p
+        self._discovery = Discovery(
+            section.discovery,
+            loopback_only=is_loopback(section.host),
+            identity=self._identity,
+            boot=self._boot,
+            tcp_port=self._addresses["p2p"][1],
+            on_found=lambda found: self._dialer.found(found.peer_id, found.boot, found.candidates),
+            on_bye=self._dialer.left,
+            bus=self.bus,
+            metrics=self.metrics,
+            clock=time.time,
+        )
+        await self._discovery.run(task_status=task_status)
+
+    async def _announce_changes(self) -> None:
+        """Tell peers when our tools change."""
+        with self.bus.subscribe(types=["tools.changed"], limit=1) as changes:
+            while True:
+                await changes.receive()
+                await self._lines.announce_record(self._exports.record)
+
+
+def ensure_descriptors() -> None:
+    """Raise the soft limit of open files to the hard one: every peer and client takes one."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

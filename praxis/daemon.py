@@ -1,0 +1,109 @@
+"""An agent as a process: logging, signals, exit codes. What `praxis run` starts."""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import attrs
+import trio
+
+from praxis.app import Addresses, ensure_descriptors, run_agent
+from praxis.config.load import Loaded, state_dir
+from praxis.config.save import secret_values
+from praxis.model.errors import PraxisError
+from praxis.net.supervision import describe
+from praxis.observe.events import EventBus
+from praxis.observe.logs import Secrets, configure
+
+logger = logging.getLogger(__name__)
+
+OK, FAILED, USAGE = 0, 1, 2
+
+
+def serve(loaded: Loaded, *, environ: Mapping[str, str] = os.environ) -> int:
+    """Run the configured agent until SIGTERM or SIGINT; a second signal ends the process at once.
+
+    Returns the exit code: 0 after a stop that was asked for, 2 with one line for what the configuration, the state
+    directory or a taken port have wrong. A bug ends with its traceback.
+    """
+    config = loaded.config
+    directory = state_dir(config, environ)
+    bus = EventBus()
+    secrets = Secrets()
+    for value in secret_values(config):
+        secrets.add(value)
+    ensure_descriptors()
+    section = config.logging
+    with configure(level=section.level, format=section.format, file=section.file, bus=bus, secrets=secrets):
+        try:
+            trio.run(_main, loaded, directory, bus)
+        except BaseExceptionGroup as group:
+            told = group.subgroup(_is_told)
+            if told is None or _rest(group) is not None:
+                raise
+            print(f"praxis: {describe(told)}", file=sys.stderr)
+            return USAGE
+        except (PraxisError, OSError) as error:
+            print(f"praxis: {error}", file=sys.stderr)
+            return USAGE
+    return OK
+
+
+async def _main(loaded: Loaded, directory: Path, bus: EventBus) -> None:
+    stopping = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_stop_on_signal, stopping)
+        addresses: Addresses = await nursery.start(
+            lambda task_status: run_agent(
+                loaded.config,
+                base_dir=loaded.base_dir,
+                state_dir=directory,
+                stopping=stopping,
+                bus=bus,
+                task_status=task_status,
+            )
+        )
+        gc.collect()
+        gc.freeze()  # what is there now stays: a full collection need not look at it again
+        _report(addresses)
+        await stopping.wait()
+    # The nursery ends when the agent has; the signal task ends with `stopping`.
+
+
+async def _stop_on_signal(stopping: trio.Event) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for number in signals:
+            logger.info("%s: stopping; once more ends at once", signal.Signals(number).name)
+            stopping.set()
+            break
+    # From here on the default action of a signal stands again: a second one ends the process.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def _report(addresses: Addresses) -> None:
+    """One line on standard output, as JSON, for scripts that start agents on port 0."""
+    value = attrs.asdict(addresses, value_serializer=lambda _i, _a, v: str(v) if isinstance(v, os.PathLike) else v)
+    print(json.dumps({"ready": value}), flush=True)
+    parts = [f"{name} {host}:{port}" for name, (host, port) in _bound(addresses).items()]
+    logger.info("agent %s is ready: %s", addresses.agent, ", ".join(parts))
+
+
+def _bound(addresses: Addresses) -> dict[str, tuple[str, int]]:
+    named = {"http": addresses.http, "websocket": addresses.websocket, "sse": addresses.sse, "p2p": addresses.p2p}
+    return {name: address for name, address in named.items() if address is not None}
+
+
+def _is_told(error: BaseException) -> bool:
+    return isinstance(error, (PraxisError, OSError))
+
+
+def _rest(group: BaseExceptionGroup[BaseException]) -> BaseException | None:
+    return group.split(_is_told)[1]
