@@ -1,0 +1,132 @@
+"""Talks to a running agent: over its unix socket, or HTTP."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+OK, FAILED, USAGE, UNREACHABLE, DENIED, TIMED_OUT, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
+"""Exit codes of every verb."""
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+
+
+class CommandError(Exception):
+    """What a verb has to say before it ends with `code`."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str, timeout: float | None) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class Client:
+    """One agent. `url` is ``http://HOST:PORT``, ``https://...`` or ``unix:PATH``; `timeout` is in seconds."""
+
+    def __init__(self, url: str, *, token: str = "", timeout: float | None = None) -> None:
+        self.url = url
+        self._token = token
+        self._timeout = timeout
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if self.url.startswith("unix:"):
+            return _UnixConnection(self.url.removeprefix("unix:"), self._timeout)
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise CommandError(USAGE, f"{self.url!r} is no address of an agent: write http://HOST:PORT or unix:PATH")
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        return kind(parts.hostname, parts.port, timeout=self._timeout)
+
+    def request(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Any:
+        """The JSON that the agent answers, or its text. Raises CommandError with the right exit code.
+
+        Closing the connection, as Ctrl-C does, cancels what the agent runs for it.
+        """
+        status, content_type, raw = self.exchange(method, path, body, headers)
+        value: Any = raw.decode(errors="replace")
+        if "json" in content_type:
+            try:
+                value = json.loads(raw)
+            except ValueError:
+                raise CommandError(FAILED, f"{self.url} answered with something that is not JSON") from None
+        if status >= 400:
+            raise _refusal(status, value)
+        return value
+
+    def exchange(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, str, bytes]:
+        """Status, content type and body of one request."""
+        sent = {"Accept": "application/json", **(headers or {})}
+        if self._token:
+            sent["Authorization"] = f"Bearer {self._token}"
+        payload = None
+        if body is not None:
+            payload = json.dumps(body).encode()
+            sent["Content-Type"] = "application/json"
+        connection = self._connection()
+        try:
+            connection.request(method, path, payload, sent)
+            answer = connection.getresponse()
+            return answer.status, answer.headers.get("Content-Type", ""), answer.read()
+        except TimeoutError:
+            raise CommandError(TIMED_OUT, f"{self.url} did not answer within {self._timeout:g} s") from None
+        except (OSError, http.client.HTTPException) as error:
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise CommandError(
+                UNREACHABLE, f"no agent answers at {self.url}: {reason} (start one with `praxis run --config FILE`)"
+            ) from None
+        finally:
+            connection.close()
+
+
+def _refusal(status: int, problem: Any) -> CommandError:
+    """An RFC 9457 problem as one line and an exit code."""
+    code = {401: DENIED, 403: DENIED, 421: DENIED, 504: TIMED_OUT}.get(status, FAILED)
+    if not isinstance(problem, dict):
+        return CommandError(code, f"the agent answered HTTP {status}: {str(problem)[:200]}")
+    where = f"{problem['where']}: " if problem.get("where") else ""
+    hint = f" ({problem['hint']})" if problem.get("hint") else ""
+    if problem.get("code") in ("syntax", "invalid") and status == 400:
+        code = USAGE
+    return CommandError(code, f"{where}{problem.get('detail') or problem.get('title') or status}{hint}")
+
+
+def find_agent(url: str | None, name: str | None) -> str:
+    """The address of the agent that is meant: asked for, or PRAXIS_URL, or the one whose local socket is there.
+
+    Raises CommandError when several run and none is named.
+    """
+    if url:
+        return url
+    if not name and (given := os.environ.get("PRAXIS_URL")):
+        return given
+    given = os.environ.get("PRAXIS_STATE_DIR")
+    if given and not name:
+        path = Path(given) / "api.sock"
+        if path.exists():
+            return f"unix:{path}"
+        return DEFAULT_URL
+    base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "praxis"
+    if name:
+        return f"unix:{base / name / 'api.sock'}"
+    sockets = sorted(base.glob("*/api.sock"))
+    if len(sockets) > 1:
+        names = ", ".join(path.parent.name for path in sockets)
+        raise CommandError(USAGE, f"several agents run here: {names}; name one with --agent")
+    return f"unix:{sockets[0]}" if sockets else DEFAULT_URL

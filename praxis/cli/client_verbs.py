@@ -1,0 +1,197 @@
+"""Verbs that ask a running agent."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from typing import Any
+
+from praxis.cli.client import FAILED, OK, TIMED_OUT, UNREACHABLE, USAGE, Client, CommandError, find_agent
+from praxis.cli.output import emit, plain, say
+
+STATUS_TIMEOUT = 10.0
+"""Seconds for what an agent answers from what it knows."""
+LAST_WORDS = 15.0
+"""Seconds that an agent has, after a run's deadline, to end what runs elsewhere and to say so."""
+
+
+def version(options: argparse.Namespace) -> int:
+    from praxis import __version__
+
+    print(__version__)
+    return OK
+
+
+def status(options: argparse.Namespace) -> int:
+    """0 while the agent answers and is not unhealthy."""
+    raw_status, _, raw = _client(options, STATUS_TIMEOUT).exchange("GET", "/health")
+    try:
+        report = json.loads(raw)
+        rows = [[name, c["status"], c.get("reason", "")] for name, c in report["checks"].items()]
+        rows.insert(0, [f"agent {report['agent']}", report["status"], f"up {report['uptime_s']:.0f} s"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise CommandError(UNREACHABLE, f"what answers there is no agent (HTTP {raw_status})") from None
+    emit(report, options.output, columns=("PART", "STATE", "REASON"), rows=rows)
+    return FAILED if report["status"] == "unhealthy" else OK
+
+
+def peers(options: argparse.Namespace) -> int:
+    found = _client(options, STATUS_TIMEOUT).request("GET", "/peers")
+    rows = [
+        [
+            p["name"] or "?",
+            p["state"],
+            p["address"],
+            _milliseconds(p["rtt_ms"]),
+            len(p["tools"]),
+            p["id"],
+            p.get("reason"),
+        ]
+        for p in found["peers"]
+    ]
+    columns = ("NAME", "STATE", "ADDRESS", "RTT", "TOOLS", "ID", "REASON")
+    emit(found, options.output, columns=columns, rows=rows)
+    return OK
+
+
+def tools(options: argparse.Namespace) -> int:
+    client = _client(options, STATUS_TIMEOUT)
+    if options.sources:
+        found = client.request("GET", "/sources")
+        rows = [[s["name"], s["kind"], s["state"], s["tools"], s["restarts"], s["reason"]] for s in found["sources"]]
+        emit(found, options.output, columns=("SOURCE", "KIND", "STATE", "TOOLS", "RESTARTS", "REASON"), rows=rows)
+        return OK
+    found = client.request("GET", "/tools")
+    rows = [[t["ref"], _first_line(t.get("description") or "")] for t in found["tools"]]
+    emit(found, options.output, columns=("TOOL", "WHAT IT DOES"), rows=rows)
+    return OK
+
+
+def call(options: argparse.Namespace) -> int:
+    """0 when the tool answered, 1 when it says that it failed, 5 when it took too long. A run of one step."""
+    words = [f"--{key} {_quoted(value)}" for key, value in map(_argument, options.arguments)]
+    run = _run(options, " ".join(["CALL", options.tool, *words]))
+    step = run["steps"][0]
+    result = step.get("result")
+    if result is None:
+        return _tell_failure(run)
+    _emit_result(result, options.output)
+    return FAILED if result.get("isError") else OK
+
+
+def execute(options: argparse.Namespace) -> int:
+    """0 when every step succeeded; 1 when one failed, 5 when the run took too long."""
+    run = _run(options, _program(options))
+    if options.output != "table":
+        emit(run, options.output)
+    else:
+        for step in run["steps"]:
+            agent = (step.get("route") or {}).get("agent") or "-"
+            print(f"{step['id']}  {step['state']:<9}  {plain(step['tool'])}  on {plain(agent)}")
+            text = _text(step.get("result")) or (step.get("error") or {}).get("detail", "")
+            for line in text.splitlines():
+                print(f"    {plain(line)}")
+    return OK if run["status"] == "succeeded" else _tell_failure(run)
+
+
+def _run(options: argparse.Namespace, program: str) -> dict[str, Any]:
+    """Run a program to its end. The agent's own deadline ends it, which says more than a closed connection."""
+    body: dict[str, Any] = {"dsl": program}
+    patience = None
+    if options.timeout is not None:
+        body["timeout"] = options.timeout
+        patience = options.timeout + LAST_WORDS
+    run: dict[str, Any] = _client(options, patience).request("POST", "/execute", body)
+    return run
+
+
+def _tell_failure(run: dict[str, Any]) -> int:
+    error = run.get("error") or {}
+    where = f"{error['where']}: " if error.get("where") else ""
+    say(f"run {run['run_id']} {run['status']}: {where}{error.get('detail', '')}")
+    return TIMED_OUT if error.get("code") == "timeout" else FAILED
+
+
+def plan(options: argparse.Namespace) -> int:
+    """0 when every step has a place to run, 1 when one has not."""
+    found = _client(options, STATUS_TIMEOUT).request("POST", "/plan", {"dsl": _program(options)})
+    rows = []
+    for step in found["steps"]:
+        route, problem = step.get("route"), step.get("problem")
+        where = f"{route['agent']} ({route['reason']})" if route else f"nowhere: {problem['detail']}"
+        rows.append([step["id"], step["tool"], where, " ".join(step["after"])])
+    emit(found, options.output, columns=("STEP", "TOOL", "WHERE", "AFTER"), rows=rows)
+    return FAILED if any(step.get("problem") for step in found["steps"]) else OK
+
+
+def healthcheck(options: argparse.Namespace) -> int:
+    """The codes of monitoring plugins: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN."""
+    accept = {"Accept": "text/plain; profile=monitoring-plugin"}
+    try:
+        http, _, raw = _client(options, options.timeout or STATUS_TIMEOUT).exchange("GET", "/health", headers=accept)
+    except CommandError as error:
+        print(f"PRAXIS CRITICAL - {error}")
+        return 2
+    line = plain(raw.decode(errors="replace").partition("\n")[0])
+    print(f"PRAXIS {line}")
+    words = {"OK": 0, "WARNING": 1, "CRITICAL": 2}
+    return words.get(line.partition(" ")[0], 2 if http >= 500 else 3)
+
+
+def _client(options: argparse.Namespace, timeout: float | None = None) -> Client:
+    return Client(
+        find_agent(options.url, options.agent),
+        token=os.environ.get("PRAXIS_TOKEN", ""),
+        timeout=options.timeout if timeout is None else timeout,
+    )
+
+
+def _program(options: argparse.Namespace) -> str:
+    text = sys.stdin.read() if options.program == "-" else options.program
+    return str(text)
+
+
+def _argument(text: str) -> tuple[str, str]:
+    """``k=v``; the tool's schema gives the value its type."""
+    key, sign, value = text.partition("=")
+    if not sign or not key or any(c.isspace() for c in key):
+        raise CommandError(USAGE, f"{text!r} is no argument: write k=v")
+    return key, value
+
+
+def _quoted(text: str) -> str:
+    """A text as one word of a program."""
+    escaped = (
+        text.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$").replace("\n", "\\n").replace("\t", "\\t")
+    )
+    return f'"{escaped}"'
+
+
+def _emit_result(result: dict[str, Any], form: str) -> None:
+    if form != "table":
+        emit(result, form)
+        return
+    text = _text(result)
+    if text:
+        print("\n".join(plain(line) for line in text.splitlines()))
+    elif "structuredContent" in result:
+        print(json.dumps(result["structuredContent"], indent=2, ensure_ascii=False))
+    others = [block.get("type") for block in result.get("content", []) if block.get("type") != "text"]
+    if others:
+        say(f"the result has more content: {', '.join(map(str, others))} (-o json shows it)")
+
+
+def _text(result: dict[str, Any] | None) -> str:
+    blocks = (result or {}).get("content") or []
+    return "\n".join(str(block.get("text", "")) for block in blocks if block.get("type") == "text")
+
+
+def _first_line(text: str) -> str:
+    line = text.strip().partition("\n")[0]
+    return line if len(line) <= 100 else line[:99] + "…"
+
+
+def _milliseconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f} ms"

@@ -1,0 +1,133 @@
+"""Arguments, and which verb answers them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+
+from praxis.cli.client import FAILED, INTERRUPTED, USAGE, CommandError
+from praxis.cli.output import say
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one verb; returns the exit code."""
+    parser = make_parser()
+    try:
+        options = parser.parse_args(arguments)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else USAGE
+    try:
+        code: int = options.verb(options)
+        return code
+    except CommandError as error:
+        say(str(error))
+        return error.code
+    except KeyboardInterrupt:
+        say("interrupted; what the agent ran for it is cancelled")
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return FAILED
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Every verb with its options."""
+    from praxis.cli import client_verbs as ask
+    from praxis.cli import local_verbs as local
+
+    parser = argparse.ArgumentParser(
+        prog="praxis",
+        description="A network of agents without a centre.",
+        epilog="exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 not reachable, 4 denied, 5 timed out, "
+        "130 interrupted",
+    )
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+
+    def verb(name: str, help: str, call: object, *, client: bool = False) -> argparse.ArgumentParser:
+        made = verbs.add_parser(name, help=help, description=help)
+        made.set_defaults(verb=call)
+        if client:
+            _client_options(made)
+        return made
+
+    made = verb("run", "start an agent", local.run)
+    _config_options(made)
+
+    made = verb("dev", "start a small network in one process, on loopback, with temporary state", local.dev)
+    made.add_argument("--agents", type=int, default=2, metavar="N", help="how many (default 2)")
+
+    verb("status", "how the agent is", ask.status, client=True)
+    verb("peers", "the peers that it knows", ask.peers, client=True)
+
+    made = verb("tools", "every tool that it can reach", ask.tools, client=True)
+    made.add_argument("--sources", action="store_true", help="the sources of its own tools, with their last words")
+
+    made = verb("call", "call one tool", ask.call, client=True)
+    made.add_argument("tool", help="NAME, SOURCE/NAME, AGENT:NAME or AGENT:SOURCE/NAME")
+    made.add_argument("arguments", nargs="*", metavar="k=v", help="arguments; the tool's schema gives them their type")
+
+    made = verb("exec", "run a program", ask.execute, client=True)
+    made.add_argument("program", help="the program, or - to read it from standard input")
+
+    made = verb("plan", "show what a program would do, and where; runs nothing", ask.plan, client=True)
+    made.add_argument("program", help="the program, or - to read it from standard input")
+
+    made = verb("config", "look at the configuration", local.config_check)
+    actions = made.add_subparsers(metavar="ACTION", required=True)
+    for name, help, call in (
+        ("check", "say what is wrong with it", local.config_check),
+        ("show", "print it whole, secrets masked", local.config_show),
+        ("save", "write it to a file that loads again to the same", local.config_save),
+    ):
+        action = actions.add_parser(name, help=help, description=help)
+        action.set_defaults(verb=call)
+        _config_options(action)
+        if name == "show":
+            action.add_argument("--sources", action="store_true", help="say where each value comes from")
+        if name == "save":
+            action.add_argument("target", metavar="FILE")
+
+    made = verb("token", "tokens for callers from elsewhere", local.token_new)
+    actions = made.add_subparsers(metavar="ACTION", required=True)
+    action = actions.add_parser("new", help="make one; it is shown this once")
+    action.set_defaults(verb=local.token_new)
+    action.add_argument("--role", choices=["viewer", "operator", "admin"], default="operator")
+    action.add_argument("--name", default="", help="whose it is, for lists and logs")
+    _config_options(action)
+    action = actions.add_parser("ls", help="list them")
+    action.set_defaults(verb=local.token_list)
+    _config_options(action)
+    action = actions.add_parser("revoke", help="make one worthless")
+    action.set_defaults(verb=local.token_revoke)
+    action.add_argument("id")
+    _config_options(action)
+
+    made = verb("healthcheck", "one line and an exit code for monitoring: 0 ok, 1 warning, 2 critical", ask.healthcheck)
+    _client_options(made)
+
+    verb("version", "print the version", ask.version)
+    return parser
+
+
+def _client_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--url", help="http://HOST:PORT or unix:PATH of the agent (default $PRAXIS_URL, else the local one)"
+    )
+    parser.add_argument("--agent", metavar="NAME", help="the local agent of this name")
+    parser.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="give up after this long")
+    parser.add_argument("-o", "--output", choices=["table", "json", "yaml"], default="table")
+
+
+def _config_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", metavar="FILE", help="default $AGENT_CONFIG, else built-in values")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="a value over file and environment: http.port=0"
+    )
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1e9:
+        raise argparse.ArgumentTypeError("a number of seconds above 0")
+    return value

@@ -1,0 +1,145 @@
+"""Verbs that work on this machine: they read configurations and start agents; imports wait until they are called."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from praxis.cli.client import OK, USAGE, CommandError
+from praxis.cli.output import say
+
+if TYPE_CHECKING:
+    from praxis.access.tokens import TokenStore
+    from praxis.config.load import Loaded
+
+
+def run(options: argparse.Namespace) -> int:
+    """Start an agent and serve until a signal."""
+    with _fast_imports():
+        from praxis.daemon import serve
+    return serve(_load(options))
+
+
+def dev(options: argparse.Namespace) -> int:
+    """Start a small network; its addresses are printed."""
+    with _fast_imports():
+        from praxis.cli.dev_network import serve_network
+    if not 1 <= options.agents <= 50:
+        raise CommandError(USAGE, f"--agents takes 1 to 50, not {options.agents}")
+    return serve_network(options.agents)
+
+
+def config_check(options: argparse.Namespace) -> int:
+    """0 when the configuration can be used."""
+    loaded = _load(options)
+    say(f"{options.config or 'the built-in configuration'} is good: agent {loaded.config.agent.name}")
+    return OK
+
+
+def config_show(options: argparse.Namespace) -> int:
+    """Print every value, with `--sources` where it comes from."""
+    from praxis.config.save import dump
+
+    loaded = _load(options)
+    if options.sources:
+        width = max(map(len, loaded.sources))
+        for key, source in loaded.sources.items():
+            print(f"{key.ljust(width)}  {source}")
+    else:
+        sys.stdout.write(dump(loaded.config, mask_secrets=True))
+    return OK
+
+
+def config_save(options: argparse.Namespace) -> int:
+    """Write the configuration as it is now, with secrets as references."""
+    from praxis.config.save import save
+
+    loaded = _load(options)
+    try:
+        save(loaded, Path(options.target))
+    except OSError as error:
+        raise CommandError(USAGE, f"{options.target}: {error.strerror}") from None
+    say(f"saved to {options.target}")
+    return OK
+
+
+def token_new(options: argparse.Namespace) -> int:
+    """Make a token; the agent takes it at once, also while it runs."""
+    tokens = _tokens(options)
+    with _told():
+        text = tokens.new(options.role, options.name)
+    print(text)
+    say(f"a token with the role {options.role}; it is not shown again")
+    return OK
+
+
+def token_list(options: argparse.Namespace) -> int:
+    """One line per token, without the tokens themselves."""
+    from praxis.cli.output import emit
+
+    with _told():
+        rows = [[token.id, token.role, token.name] for token in _tokens(options).list()]
+    emit(rows, "table", columns=("ID", "ROLE", "NAME"), rows=rows)
+    return OK
+
+
+def token_revoke(options: argparse.Namespace) -> int:
+    """From now on the token opens nothing."""
+    with _told():
+        _tokens(options).revoke(options.id)
+    say(f"revoked {options.id}")
+    return OK
+
+
+def _tokens(options: argparse.Namespace) -> TokenStore:
+    from praxis.access.tokens import TokenStore
+    from praxis.config.load import state_dir
+
+    config = _load(options).config
+    return TokenStore(config.access.tokens_file or state_dir(config, os.environ) / "tokens.json")
+
+
+def _load(options: argparse.Namespace) -> Loaded:
+    """The configuration that the options mean. Raises CommandError with every problem."""
+    from praxis.config.load import ConfigError, load
+
+    path = options.config or os.environ.get("AGENT_CONFIG")
+    flags: dict[str, Any] = {}
+    for text in options.set:
+        key, sign, value = text.partition("=")
+        if not sign:
+            raise CommandError(USAGE, f"--set {text}: write KEY=VALUE")
+        flags[key] = value
+    try:
+        return load(Path(path) if path else None, environ=os.environ, flags=flags)
+    except ConfigError as error:
+        raise CommandError(USAGE, "the configuration cannot be used:\n  " + "\n  ".join(error.problems)) from None
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What the rooms say to whoever caused it, as this command's last words."""
+    from praxis.model.errors import PraxisError
+
+    try:
+        yield
+    except PraxisError as error:
+        raise CommandError(USAGE, str(error)) from None
+
+
+@contextmanager
+def _fast_imports() -> Iterator[None]:
+    """Garbage collection during the imports finds nothing, and costs a third of them."""
+    import gc
+
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
