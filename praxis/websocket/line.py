@@ -31,9 +31,9 @@ _CLOSE = 0x88
 class Line(trio.abc.Stream):
     """A byte stream that first reads as `opening`.
 
-    `write_now` writes what the kernel takes at once and returns how much that was, as os.write does. `farewell` gives frames to send before a closing frame with one of the codes in `VIOLATIONS`, which trio-websocket
-    sends by itself; `violation` tells with which code it is closing without having said so, as it does for what
-    violates the protocol.
+    `write_now` writes what the kernel takes at once and returns how much that was, as os.write does. `farewell` gives
+    frames to send before a closing frame with one of the codes in `VIOLATIONS`, which trio-websocket sends by itself;
+    `violation` tells with which code it is closing without having said so, as it does for what violates the protocol.
     """
 
     def __init__(

@@ -5,6 +5,8 @@ The first tests hold what we rely on in trio-websocket; they fail when the libra
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import trio
 import trio.testing
@@ -42,8 +44,19 @@ class Recorder(trio.abc.HalfCloseableStream):
         await self.stream.aclose()
 
 
-def make_line(stream: trio.abc.HalfCloseableStream, *, rest: bytes = b"", violation: int | None = None) -> Line:
-    return Line(stream, Opening((), KEY, rest), farewell=lambda code: FAREWELL, violation=lambda: violation)
+def would_block(data: bytes) -> int:
+    raise BlockingIOError
+
+
+def make_line(
+    stream: trio.abc.HalfCloseableStream,
+    *,
+    rest: bytes = b"",
+    violation: int | None = None,
+    write_now: Callable[[bytes], int] = would_block,
+) -> Line:
+    opening = Opening((), KEY, rest)
+    return Line(stream, opening, write_now=write_now, farewell=lambda code: FAREWELL, violation=lambda: violation)
 
 
 def split_frames(data: bytes) -> list[bytes]:
@@ -114,6 +127,53 @@ async def test_frames_of_both_go_out_one_after_the_other() -> None:
         while len(received) < 12:
             received += bytes(await far.receive_some(3))
     assert received == b"aaaabbbbcccc"
+
+
+async def test_what_the_kernel_does_not_take_at_once_goes_out_before_anything_else() -> None:
+    near, far = trio.testing.memory_stream_pair()
+    room = [4, 2]
+    written: list[bytes] = []
+
+    def write_now(data: bytes) -> int:
+        size = min(room.pop(0), len(data))
+        written.append(data[:size])
+        return size
+
+    line = make_line(near, write_now=write_now)
+    assert line.send_frames_nowait(b"aaaa") == 0
+    assert line.send_frames_nowait(b"bbbb") == 2
+    assert line.send_frames_nowait(b"cccc") is None
+    assert b"".join(written) == b"aaaabb"
+    await line.send_all(b"pong")
+    await line.send_frames(b"")
+    assert await far.receive_some() == b"bbpong"
+
+
+async def test_nothing_is_sent_now_while_a_send_is_under_way_or_fails() -> None:
+    near, far = trio.testing.lockstep_stream_pair()
+    written: list[bytes] = []
+
+    def write_now(data: bytes) -> int:
+        written.append(data)
+        return len(data)
+
+    line = make_line(near, write_now=write_now)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(line.send_frames, b"aaaa")
+        await trio.testing.wait_all_tasks_blocked()
+        assert line.send_frames_nowait(b"bbbb") is None
+        assert await far.receive_some() == b"aaaa"
+    assert line.send_frames_nowait(b"bbbb") == 0
+    other, _ = trio.testing.memory_stream_pair()
+    line = make_line(other, write_now=write_now)
+    await line.send_all(b"\x88\x02\x03\xe8")
+    assert line.send_frames_nowait(b"cccc") is None
+    assert written == [b"bbbb"]
+
+    def broken(data: bytes) -> int:
+        raise BrokenPipeError
+
+    assert make_line(other, write_now=broken).send_frames_nowait(b"x") is None
 
 
 async def test_nothing_follows_a_closing_frame() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,9 +17,15 @@ from praxis.websocket.fanout import PIECE_BYTES, Fanout, View
 from praxis.websocket.outbox import QUEUE_BYTES, SEND_BYTES, STALL, Outbox
 
 
-def make_outbox(dropped: list[int] | None = None) -> Outbox:
-    counts = [] if dropped is None else dropped
-    return Outbox(lambda missed, seq: b"<gap %d at %d>" % (missed, seq), counts.append)
+def make_outbox(
+    dropped: list[int] | None = None,
+    sent: list[int] | None = None,
+    send_now: Callable[[bytes], int | None] = lambda frames: None,
+) -> Outbox:
+    def gap(missed: int, seq: int) -> bytes:
+        return b"<gap %d at %d>" % (missed, seq)
+
+    return Outbox(gap, send_now, ([] if dropped is None else dropped).append, ([] if sent is None else sent).append)
 
 
 async def take_all(outbox: Outbox) -> bytes:
@@ -27,7 +34,7 @@ async def take_all(outbox: Outbox) -> bytes:
     data = b""
     while (taken := await outbox.take()) is not None:
         data += taken[0]
-        outbox.sent()
+        outbox.sent(taken[1])
     return data
 
 
@@ -98,7 +105,7 @@ async def test_answers_wait_for_room_and_are_never_lost() -> None:
         await trio.testing.wait_all_tasks_blocked()
         assert put == []
         await outbox.take()
-        outbox.sent()
+        outbox.sent(1)
     taken = await outbox.take()
     assert taken is not None
     assert sorted(taken[0]) == sorted(b"12")
@@ -137,9 +144,45 @@ async def test_a_client_that_catches_up_in_time_is_kept(autojump_clock: trio.tes
         await trio.sleep(STALL - 1)
         await outbox.take()
         assert outbox.cut.deadline < math.inf, "only what has been sent shows that the client reads"
-        outbox.sent()
+        outbox.sent(1)
         await trio.sleep(2 * STALL)
     assert not cut.cancelled_caught
+
+
+async def test_events_overtake_a_writer_that_waits_and_only_such_a_one() -> None:
+    direct: list[bytes] = []
+    sent: list[int] = []
+    left: list[int | None] = [0, 3, None]
+
+    def send_now(frames: bytes) -> int | None:
+        direct.append(frames)
+        return left.pop(0)
+
+    outbox = make_outbox(sent=sent, send_now=send_now)
+    taken: list[tuple[bytes, int] | None] = []
+
+    async def read() -> None:
+        taken.append(await outbox.take())
+
+    outbox.offer(b"a", 1, 1)
+    assert direct == [], "the writer is busy: it would be overtaken by what follows"
+    await read()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        await trio.testing.wait_all_tasks_blocked()
+        outbox.offer(b"bb", 2, 3)
+        assert (direct, sent) == ([b"bb"], [2])
+        outbox.offer(b"cccc", 1, 4)  # of which three bytes are left
+        assert (direct, sent) == ([b"bb", b"cccc"], [2])
+        outbox.offer(b"d", 1, 5)
+        assert direct == [b"bb", b"cccc"]
+    assert taken == [(b"a", 1), (b"d", 2)]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        await trio.testing.wait_all_tasks_blocked()
+        outbox.offer(b"e", 1, 6)  # which cannot be sent now
+        assert direct[-1] == b"e"
+    assert taken[-1] == (b"e", 1)
 
 
 async def test_a_closed_outbox_gives_what_is_left_and_ends() -> None:
