@@ -84,7 +84,11 @@ async def run_agent(
 
 
 class Agent:
-    """One agent: its rooms, put together."""
+    """One agent: its rooms, put together.
+
+    Attributes:
+        bus, metrics, registry, peers, executor: the rooms that whoever embeds an agent works with.
+    """
 
     def __init__(self, config: Config, *, base_dir: Path, state_dir: Path, bus: EventBus | None = None) -> None:
         self._config = config
@@ -111,14 +115,14 @@ class Agent:
             name=config.agent.name, keys=keys, rendezvous=config.p2p.rendezvous, state_dir=state_dir
         )
         self._boot = next_boot(state_dir, time.time_ns() // 1_000_000)
-        self._registry = ToolRegistry(config.agent.name, bus=self.bus, metrics=self.metrics)
+        self.registry = ToolRegistry(config.agent.name, bus=self.bus, metrics=self.metrics)
         self._sources = self._make_sources(base_dir)
-        self._peers = PeerRegistry(config.agent.name, bus=self.bus, clock=time.time)
+        self.peers = PeerRegistry(config.agent.name, bus=self.bus, clock=time.time)
         self._exports = Exports(
-            self._registry, self._peers, self._policy, card=lambda: self._status.card(), boot=self._boot
+            self.registry, self.peers, self._policy, card=lambda: self._status.card(), boot=self._boot
         )
         self._lines = Lines(
-            self._peers,
+            self.peers,
             self._identity,
             config=config.p2p,
             boot=self._boot,
@@ -129,8 +133,8 @@ class Agent:
         self._exports.lines = self._lines
         self._dialer = Dialer(self._lines, bootstrap=config.p2p.bootstrap_nodes)
         self._discovery: Discovery | None = None
-        self._executor = Executor(
-            Catalog(self._registry, self._peers, config.routing.interchangeable),
+        self.executor = Executor(
+            Catalog(self.registry, self.peers, config.routing.interchangeable),
             bus=self.bus,
             metrics=self.metrics,
             max_concurrent=config.runs.max_concurrent,
@@ -141,8 +145,8 @@ class Agent:
         )
         self._status = Status(
             config,
-            registry=self._registry,
-            peers=self._peers,
+            registry=self.registry,
+            peers=self.peers,
             policy=self._policy,
             identity=self._identity,
             boot=self._boot,
@@ -155,7 +159,7 @@ class Agent:
         config = self._config
         if config.agent.shared_dir is not None:
             config.agent.shared_dir.mkdir(parents=True, exist_ok=True)
-            self._registry.add(FileTools(config.agent.shared_dir, agent=config.agent.name))
+            self.registry.add(FileTools(config.agent.shared_dir, agent=config.agent.name))
         if not config.mcp.enabled:
             return []
         sources = []
@@ -165,10 +169,10 @@ class Agent:
                 limits=config.mcp.limits,
                 agent=config.agent.name,
                 base_dir=base_dir,
-                on_change=self._registry.changed,
+                on_change=self.registry.changed,
                 metrics=self.metrics,
             )
-            self._registry.add(source)
+            self.registry.add(source)
             sources.append(source)
         return sources
 
@@ -217,10 +221,10 @@ class Agent:
         closing.set()
         self._lines.say_goodbye()
         with trio.move_on_after(grace):
-            await self._executor.wait_idle()
-        self._executor.cancel_all()  # so that each caller is told, instead of finding its connection closed
+            await self.executor.wait_idle()
+        self.executor.cancel_all()  # so that each caller is told, instead of finding its connection closed
         with trio.move_on_after(LAST_WORDS):
-            await self._executor.wait_idle()
+            await self.executor.wait_idle()
             await self._lines.leave_all(LAST_WORDS)
             for name, service in self._services.items():
                 if name != "discovery":
@@ -234,15 +238,15 @@ class Agent:
 
     def _make_services(self) -> Services:
         return Services(
-            executor=self._executor,
+            executor=self.executor,
             bus=self.bus,
             metrics=self.metrics,
             policy=self._policy,
             card=self._status.card,
             health=self._status.health,
-            peers=self._peers,
+            peers=self.peers,
             info=self._status.info,
-            sources=self._registry.sources,
+            sources=self.registry.sources,
             draining=lambda: self._status.draining,
             prometheus=self._config.prometheus.enabled,
         )
@@ -303,7 +307,7 @@ class Agent:
         listeners = await self._open("websocket", section.host, section.port)
         await serve_gateway(
             section,
-            executor=self._executor,
+            executor=self.executor,
             bus=self.bus,
             policy=self._policy,
             entrance=self._entrance(section.host),

@@ -184,10 +184,8 @@ class Client:
     def _check_free(self, run_id: str) -> None:
         try:
             self.shared.executor.get(run_id)
-        except PraxisError as error:
-            if error.code == "not_found":
-                return
-            raise
+        except PraxisError:
+            return
         raise PraxisError("conflict", f"there is a run {run_id!r} already", hint="choose another workflowId, or none")
 
     async def _execute(self, command: str, run_id: str) -> None:

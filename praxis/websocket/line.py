@@ -74,7 +74,7 @@ class Line(trio.abc.Stream):
         None when nothing can be sent now. This saves a turn of the scheduler per client and event, which is half of
         what a delivery costs; the bytes that are left go out with the next `send_frames`, be it an empty one.
         """
-        if self.closing or self._amid_frame or self._owed or self._lock.locked():
+        if self.closing or self._amid_frame or self._owed:
             return None
         try:
             written = self._write_now(frames)

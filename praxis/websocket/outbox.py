@@ -54,8 +54,8 @@ class Outbox:
             self.skip(events, seq)
             self._arm()
             return
-        # A writer that waits has sent everything: what is next may overtake it.
-        if self._writer and not self._pieces and not self._missed and (left := self.send_now(piece)) is not None:
+        # A writer that waits has nothing left to send or to tell: what is next need not pass through it.
+        if self._writer and (left := self.send_now(piece)) is not None:
             if left:
                 self._append(b"", events)
             else:

@@ -16,6 +16,7 @@ from trio_websocket import ConnectionClosed
 from praxis.access.authorize import Action, Policy
 from praxis.access.principal import Principal
 from praxis.config.schema import Export, WebSocket
+from praxis.model.errors import PraxisError
 from praxis.model.tool import Tool
 from praxis.websocket.client import COMMANDS_AT_ONCE
 from praxis.websocket.outbox import STALL
@@ -300,6 +301,24 @@ async def test_beyond_loopback_a_token_is_needed_and_its_role_counts(tmp_path: P
             await hear_until(working, "dslResult")
             await hear_until(watching, "workflowComplete")
         assert [caller.role for caller in gateway.executor.callers] == ["operator"]
+
+
+class ClosedPolicy(Policy):
+    def authorize(self, principal: Principal, action: Action, object: Tool | None = None) -> None:
+        raise PraxisError("denied", f"nobody may {action}")
+
+
+async def test_one_who_may_not_even_read_is_refused(tmp_path: Path) -> None:
+    async with open_gateway(tmp_path, policy=ClosedPolicy(Export())) as gateway:
+        status, problem = await refused(gateway)
+        assert (status, problem["code"], problem["detail"]) == (403, "denied", "nobody may read")
+
+
+async def test_a_refusal_reaches_one_who_is_still_sending(tmp_path: Path) -> None:
+    async with open_gateway(tmp_path) as gateway, gateway.connect() as client:
+        await client.stream.send_all(b"POST /ws/workflow HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500000\r\n\r\n")
+        await client.stream.send_all(b"x" * 500_000)
+        assert (await client.rest()).startswith(b"HTTP/1.1 405 ")
 
 
 async def test_one_client_too_many_is_told_so(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import trio
 import trio.testing
 from trio_websocket import wrap_server_stream
 
-from praxis.websocket.line import Line
+from praxis.websocket.line import LINGER, Line
 from praxis.websocket.messages import text_frame
 from praxis.websocket.opening import PATH, Opening
 
@@ -216,11 +216,12 @@ async def test_closing_without_a_word_names_the_violation_and_waits_for_the_othe
 ) -> None:
     near, far = trio.testing.memory_stream_pair()
     line = make_line(near, violation=1007)
+    start = trio.current_time()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(line.aclose)
         frames = split_frames(b"".join([bytes(chunk) async for chunk in far]))
         assert frames == [FAREWELL, b"\x88\x02\x03\xef"]
-    assert trio.current_time() < 3
+    assert trio.current_time() - start == pytest.approx(LINGER)
     near, far = trio.testing.memory_stream_pair()
     await make_line(near, violation=1006).aclose()
     assert b"".join([bytes(chunk) async for chunk in far]) == b""
