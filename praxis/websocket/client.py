@@ -42,7 +42,7 @@ COMMANDS_AT_ONCE = 8
 CANCELS_AT_ONCE = 8
 """Cancellations of one client that are waited for at once: one for each of its programs."""
 
-CLOSE_TIMEOUT = 2.0
+CLOSE_TIMEOUT = 1.0
 """Seconds for what is queued to go out, and again for the client to answer the closing frame."""
 
 GOING_AWAY, TOO_LARGE, FAULT = 1001, 1009, 1011

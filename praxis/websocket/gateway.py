@@ -89,7 +89,7 @@ async def serve_gateway(
                 listeners,
                 stopping=stopping,
                 # A client leaves by itself within the grace; then it takes this long to say goodbye.
-                grace=grace + 3 * CLOSE_TIMEOUT,
+                grace=grace + 2 * CLOSE_TIMEOUT,
                 name="websocket",
                 max_connections=config.max_clients + HANDSHAKES,
                 on_refused=lambda: counters.refused.inc(1, "none"),

@@ -180,6 +180,8 @@ class Executor:
         if self._running >= self._max:
             self._refused.inc()
             raise PraxisError("busy", f"{self._max} runs are under way", hint="try again, or raise runs.max_concurrent")
+        if run_id is not None and self._store.has(run_id):
+            raise PraxisError("conflict", f"there is a run {run_id!r} already", hint="give each run an id of its own")
         run = Run(run_id or self._new_id(), text, principal.name, planned, routes, self._clock())
         self._store.add(run)
         self._running += 1

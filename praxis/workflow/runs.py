@@ -76,6 +76,9 @@ class RunStore:
         """Runs that have not ended."""
         return [run for run in self._runs.values() if run.state not in FINAL]
 
+    def has(self, run_id: str) -> bool:
+        return run_id in self._runs
+
     def add(self, run: Run) -> None:
         self._runs[run.id] = run
 
