@@ -87,7 +87,7 @@ class Agent:
     """One agent: its rooms, put together.
 
     Attributes:
-        bus, metrics, registry, peers, executor: the rooms that whoever embeds an agent works with.
+        bus, metrics, registry, peers, catalog, executor: the rooms that whoever embeds an agent works with.
     """
 
     def __init__(self, config: Config, *, base_dir: Path, state_dir: Path, bus: EventBus | None = None) -> None:
@@ -133,8 +133,9 @@ class Agent:
         self._exports.lines = self._lines
         self._dialer = Dialer(self._lines, bootstrap=config.p2p.bootstrap_nodes)
         self._discovery: Discovery | None = None
+        self.catalog = Catalog(self.registry, self.peers, config.routing.interchangeable)
         self.executor = Executor(
-            Catalog(self.registry, self.peers, config.routing.interchangeable),
+            self.catalog,
             bus=self.bus,
             metrics=self.metrics,
             max_concurrent=config.runs.max_concurrent,
