@@ -34,13 +34,6 @@ def dev(options: argparse.Namespace) -> int:
     return serve_network(options.agents)
 
 
-def demo(options: argparse.Namespace) -> int:
-    """Start two agents and show what they do together."""
-    from praxis.cli.demo import show
-
-    return show(configs=options.configs, once=options.once, any_ports=options.ports == "auto")
-
-
 def config_check(options: argparse.Namespace) -> int:
     """0 when the configuration can be used."""
     loaded = _load(options)
