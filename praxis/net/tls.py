@@ -45,6 +45,7 @@ class TlsPipe:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=server_side)
+        self._unsent = memoryview(b"")
         self._reads = 0
 
     async def handshake(self) -> None:
@@ -78,8 +79,8 @@ class TlsPipe:
 
     @property
     def wants_to_write(self) -> bool:
-        """True when TLS itself has something to say, such as the answer to a key update."""
-        return self._outgoing.pending > 0
+        """True when TLS itself has something to say, such as the answer to a key update, or the kernel took not all."""
+        return self._outgoing.pending > 0 or len(self._unsent) > 0
 
     @property
     def remote(self) -> str:
@@ -116,11 +117,25 @@ class TlsPipe:
                 raise Broken("tls", _describe(error)) from None
         await self._flush()
 
+    def send_nowait(self, plain: bytes) -> None:
+        """Encrypt, and write what the kernel takes at once; the rest goes with the next `send`, which must come.
+
+        Not while a `send` is under way. Never raises: what is broken shows in the next `send` or `receive`.
+        """
+        with contextlib.suppress(ssl.SSLError):
+            self._tls.write(plain)
+        self._unsent = memoryview(bytes(self._unsent) + self._outgoing.read())
+        with contextlib.suppress(OSError):
+            self._unsent = self._unsent[self._socket.send(self._unsent) :]
+
     async def _flush(self) -> None:
-        view = memoryview(self._outgoing.read())
-        while view:
+        if self._unsent:
+            self._unsent = memoryview(bytes(self._unsent) + self._outgoing.read())
+        else:
+            self._unsent = memoryview(self._outgoing.read())
+        while self._unsent:
             try:
-                view = view[self._socket.send(view) :]
+                self._unsent = self._unsent[self._socket.send(self._unsent) :]
             except BlockingIOError:
                 await _wait(wait_writable, self._socket)
             except OSError as error:

@@ -9,6 +9,9 @@ from trio.lowlevel import Abort, ParkingLot, current_task, reschedule, wait_task
 
 from praxis.wire.session import Session
 
+EAGER = 16
+"""Messages that are written at once when so many have been queued since the last write. Without it two busy peers take
+turns: each handles all that is in flight while the other one waits."""
 HIGH_MARK = 256 * 1024
 """Queued bytes above which senders wait: a few writes' worth, so that what is queued is soon gone."""
 
@@ -20,6 +23,7 @@ class Pipe(Protocol):
     def wants_to_write(self) -> bool: ...
     async def receive(self) -> bytes: ...
     async def send(self, plain: bytes) -> None: ...
+    def send_nowait(self, plain: bytes) -> None: ...
     def close(self) -> None: ...
 
 
@@ -40,6 +44,7 @@ class Writer:
         self._turns = ParkingLot()
         self._watchers = ParkingLot()
         self._task: trio.lowlevel.Task | None = None
+        self._queued = 0
 
     async def run(self) -> None:
         """Write until cancelled. Raises `praxis.net.tls.Broken`."""
@@ -49,6 +54,7 @@ class Writer:
                 self._task = current_task()
                 await wait_task_rescheduled(self._stop_waiting)
             batch = session.take()
+            self._queued = 0
             self.writing_since = trio.current_time()
             await pipe.send(batch)
             self.writing_since = None
@@ -61,10 +67,16 @@ class Writer:
         return Abort.SUCCEEDED
 
     def wake(self) -> None:
-        """There may be something to write."""
+        """There may be something to write; called once per message."""
         if self._task is not None:
             reschedule(self._task)
             self._task = None
+        self._queued += 1
+        if self._queued >= EAGER and self.writing_since is None and not self._pipe.wants_to_write:
+            batch = self._session.take()
+            self._queued = 0
+            self._pipe.send_nowait(batch)
+            self._session.written(len(batch))
 
     async def turn(self) -> None:
         """Wait, in order, until there is room in the queue; then queue one message and call `pass_turn`."""

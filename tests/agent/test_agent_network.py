@@ -157,11 +157,14 @@ async def test_several_owners_are_ambiguous_unless_declared_interchangeable(tmp_
             await first.peers.wait_change(lambda: sum(bool(o.tools) for o in first.peers.owners()) == 2)
         route = first.catalog.snapshot().route(ToolRef.parse("list_files"))
         assert len(route.candidates) == 2
-        loser = next(a for a in agents[1:] if a.addresses.agent == route.choice.agent)
-        first.peers.links()[0].close("test", "cut")  # one way or the other, the call gets there
-        loser.stopping.set()
+        chosen = next(a for a in agents[1:] if a.addresses.agent == route.choice.agent)
+        chosen.stopping.set()
+        with trio.fail_after(PATIENCE):
+            await first.peers.wait_change(lambda: len(first.peers.owners()) == 1)
         run = await first.executor.execute("CALL list_files", ANN)
         assert run.state == "succeeded"
+        assert run.steps[0].route is not None
+        assert run.steps[0].route.agent not in (route.choice.agent, "agent-1")
 
 
 def _is_first(config: Config) -> bool:

@@ -10,8 +10,6 @@ from praxis.net.tls import Broken
 class MemoryPipe:
     """One end; what is sent here arrives at `other`. `room` bytes may be under way, then `send` waits."""
 
-    wants_to_write = False
-
     def __init__(self, room: int = 20_000) -> None:
         self.other: MemoryPipe = self
         self.room = room
@@ -19,6 +17,7 @@ class MemoryPipe:
         self.silent = False
         """True: what is sent here is lost, as when a cable is cut."""
         self.sent = bytearray()
+        self._unsent = bytearray()
         self._incoming = bytearray()
         self._changed = trio.Condition()
 
@@ -35,7 +34,16 @@ class MemoryPipe:
             self._changed.notify_all()
             return data
 
+    @property
+    def wants_to_write(self) -> bool:
+        return bool(self._unsent)
+
+    def send_nowait(self, plain: bytes) -> None:
+        self._unsent += plain
+
     async def send(self, plain: bytes) -> None:
+        plain = bytes(self._unsent) + plain
+        self._unsent.clear()
         self.sent += plain
         if self.silent:
             return
