@@ -39,6 +39,7 @@ from praxis.status import Status, register_gauges
 from praxis.tools.builtin import FileTools
 from praxis.tools.mcp_source import McpSource
 from praxis.tools.registry import ToolRegistry
+from praxis.tools.source import SourceState
 from praxis.websocket.gateway import serve_gateway
 from praxis.workflow.catalog import Catalog
 from praxis.workflow.executor import Executor
@@ -171,11 +172,17 @@ class Agent:
                 agent=config.agent.name,
                 base_dir=base_dir,
                 on_change=self.registry.changed,
+                on_state=self._tell_source,
                 metrics=self.metrics,
             )
             self.registry.add(source)
             sources.append(source)
         return sources
+
+    def _tell_source(self, state: SourceState) -> None:
+        self.bus.publish(
+            "tool.source", source=state.name, state=state.state, reason=state.reason, restarts=state.restarts
+        )
 
     # -- running ------------------------------------------------------------------------------------
 
