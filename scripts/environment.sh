@@ -23,7 +23,8 @@ make_environment() {
   fi
   if [ ! -f "$stamp" ] || [ setup.cfg -nt "$stamp" ]; then
     echo "installing Praxis into .venv ..." >&2
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".${extra:+[$extra]}" >&2
+    # setuptools warns about every editable installation; here it is meant.
+    PYTHONWARNINGS=ignore .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".${extra:+[$extra]}" >&2
     touch "$stamp"
   fi
 }

@@ -57,6 +57,11 @@ def make_parser() -> argparse.ArgumentParser:
     made = verb("dev", "start a small network in one process, on loopback, with temporary state", local.dev)
     made.add_argument("--agents", type=int, default=2, metavar="N", help="how many (default 2)")
 
+    made = verb("demo", "start two agents as processes and show what they do together", local.demo)
+    made.add_argument("--once", action="store_true", help="end after the last step instead of staying up")
+    made.add_argument("--ports", choices=["default", "auto"], default="default", help="auto: any free ports")
+    made.add_argument("--configs", metavar="FOLDER", help="where agent1.yaml and agent2.yaml are")
+
     verb("status", "how the agent is", ask.status, client=True)
     verb("peers", "the peers that it knows", ask.peers, client=True)
 

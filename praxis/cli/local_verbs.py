@@ -34,6 +34,13 @@ def dev(options: argparse.Namespace) -> int:
     return serve_network(options.agents)
 
 
+def demo(options: argparse.Namespace) -> int:
+    """Start two agents and show what they do together."""
+    from praxis.cli.demo import show
+
+    return show(configs=options.configs, once=options.once, any_ports=options.ports == "auto")
+
+
 def config_check(options: argparse.Namespace) -> int:
     """0 when the configuration can be used."""
     loaded = _load(options)
@@ -106,7 +113,7 @@ def _tokens(options: argparse.Namespace) -> TokenStore:
 
 def _load(options: argparse.Namespace) -> Loaded:
     """The configuration that the options mean. Raises CommandError with every problem."""
-    from praxis.config.load import ConfigError, load
+    from praxis.config.load import OVERLAY, ConfigError, load, state_dir
 
     path = options.config or os.environ.get("AGENT_CONFIG")
     flags: dict[str, Any] = {}
@@ -115,8 +122,13 @@ def _load(options: argparse.Namespace) -> Loaded:
         if not sign:
             raise CommandError(USAGE, f"--set {text}: write KEY=VALUE")
         flags[key] = value
+    file = Path(path) if path else None
     try:
-        return load(Path(path) if path else None, environ=os.environ, flags=flags)
+        loaded = load(file, environ=os.environ, flags=flags)
+        overlay = state_dir(loaded.config, os.environ) / OVERLAY
+        if overlay.exists():  # what was changed at run time stands over the file
+            loaded = load(file, environ=os.environ, flags=flags, overlay=overlay)
+        return loaded
     except ConfigError as error:
         raise CommandError(USAGE, "the configuration cannot be used:\n  " + "\n  ".join(error.problems)) from None
 
