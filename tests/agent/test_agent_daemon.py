@@ -198,8 +198,15 @@ def test_two_agents_cannot_share_a_state_directory(start: Start, tmp_path: Path)
 def descendants(pid: int) -> list[int]:
     """The processes below this one."""
     pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    children = [child for child in pids if alive(child) and parent_of(child) == pid]
+    children = [child for child in pids if is_child(child, pid)]
     return children + [below for child in children for below in descendants(child)]
+
+
+def is_child(pid: int, parent: int) -> bool:
+    try:
+        return alive(pid) and parent_of(pid) == parent
+    except (FileNotFoundError, ProcessLookupError):
+        return False  # it ended between the two looks
 
 
 ASK = """

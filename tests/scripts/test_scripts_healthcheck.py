@@ -93,7 +93,7 @@ def test_the_code_is_what_the_agent_says(status: str, body: str, code: int, in_c
 
 
 def test_an_agent_that_knows_no_such_name_says_which_setting_helps() -> None:
-    with answering(http("403 Forbidden", "{}")) as url:
+    with answering(http("421 Misdirected Request", "{}")) as url:
         code, line = check("-u", url)
     assert code == 3
     assert "access.allowed_hosts" in line
