@@ -134,6 +134,7 @@ class PeerRegistry:
         entry.state, entry.reason = "connected", ""
         entry.last_seen = self._clock()
         self._owners = None
+        link.on_goodbye = self._forget_owners
         entry.tell()
         if old is None:
             self._bus.publish("peer.connected", peer=entry.id, name=entry.name, address=link.address)
@@ -178,12 +179,12 @@ class PeerRegistry:
     # -- asking -------------------------------------------------------------------------------------
 
     def owners(self) -> tuple[Owner, ...]:
-        """Connected peers with what they let us call; the same tuple until something changes."""
+        """Connected peers that still take requests, with what they let us call; the same tuple until that changes."""
         if self._owners is None:
             self._owners = tuple(
                 Owner(e.id, self.label(e), e.tools, e.link)
                 for e in sorted(self._entries.values(), key=lambda e: e.id)
-                if e.link is not None and not e.link.closed
+                if e.link is not None and not e.link.closed and not e.link.leaving
             )
         return self._owners
 
@@ -225,6 +226,10 @@ class PeerRegistry:
         """Wait until a condition on this registry holds; it is looked at after every change."""
         while not until():
             await self._changed.wait()
+
+    def _forget_owners(self) -> None:
+        self._owners = None
+        self._tell_change()
 
     def _tell_change(self) -> None:
         self._changed.set()

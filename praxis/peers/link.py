@@ -63,6 +63,7 @@ class PeerLink:
             said it closes the line when nothing is under way any more.
         rtt: seconds of the last ping, None before.
         heard_at: Trio's time of the last byte from the peer.
+        on_goodbye: called when the peer says that it will answer nothing new on this line.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class PeerLink:
         self.rtt: float | None = None
         self.heard_at = trio.current_time()
         self.abandoned = 0
+        self.on_goodbye: Callable[[], None] = lambda: None
         self._pipe = pipe
         self._handler = handler
         self._keepalive = keepalive
@@ -229,6 +231,7 @@ class PeerLink:
                 pending.finish(self.rtt)
         elif isinstance(event, GoawayReceived):
             self.leaving = self._heard_goodbye = True
+            self.on_goodbye()
             self._goodbye = event.reason
             if not self._greeted.is_set():
                 self.close("goaway", f"the peer said goodbye: {event.reason}")

@@ -256,3 +256,19 @@ async def test_two_agents_of_one_name_are_told_apart(tmp_path: Path) -> None:
         assert run.state == "succeeded"
         for agent in agents:
             agent.stopping.set()
+
+
+async def test_a_peer_that_stops_finishes_what_it_runs_and_is_asked_nothing_new(tmp_path: Path) -> None:
+    async with connected(tmp_path) as (one, two):
+        slow = await add_slow_tools(two, one)
+        peers = one.agent.peers
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(one.agent.executor.execute, "CALL wait", ANN)
+            await slow.started.wait()
+            two.stopping.set()
+            with trio.fail_after(PATIENCE):
+                await peers.wait_change(lambda: not peers.owners())
+            assert not slow.ended.is_set(), "what runs keeps its grace"
+            with pytest.raises(PraxisError) as caught:
+                await one.agent.executor.execute("CALL agent-2:slow/wait", ANN)
+            assert caught.value.code == "not_found"
