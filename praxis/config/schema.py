@@ -73,6 +73,9 @@ class Discovery:
     """UDP, one for the whole network."""
     multicast: bool = True
     broadcast: bool = True
+    """To 255.255.255.255, for networks that carry no multicast."""
+    ipv6: bool = True
+    """Multicast by IPv6 too, where this machine has it (with `multicast`)."""
     interval: float = attrs.field(default=30.0, validator=_positive)
     """Seconds between announcements, give or take a fifth."""
     interfaces: tuple[str, ...] = ()

@@ -92,9 +92,15 @@ async def serve_connections(
 
 
 async def open_listeners(host: str, port: int) -> list[trio.SocketListener]:
-    """Listeners on every address of `host`, all on one port. Raises OSError that names the address."""
+    """Listeners on every address of `host`, all on one port; ``::`` is every address of both families.
+
+    Raises OSError that names the address.
+    """
     try:
         listeners = await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
+        if host == "::":  # Trio keeps IPv4 out of it
+            port = listeners[0].socket.getsockname()[1]
+            listeners += await trio.open_tcp_listeners(port, host="0.0.0.0", backlog=BACKLOG)  # noqa: S104
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise OSError(error.errno, f"port {port} on {host} is in use by another program") from None

@@ -18,6 +18,7 @@ import trio
 
 from praxis.config.schema import Discovery as Settings
 from praxis.model.peer import PeerId
+from praxis.net.families import Family, IPv4, IPv6
 from praxis.net.udp import Datagram, SegmentSockets, Sent
 from praxis.observe.events import EventBus
 from praxis.observe.metrics import Metrics
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 
 GROUP = "239.255.80.88"
 """In the block that stays inside a site (RFC 2365)."""
+GROUP6 = "ff12::7072:6178"
+"""Of link-local scope, not permanently assigned (RFC 4291, section 2.7)."""
 FIRST_PAUSE = 1.0
 """Seconds from the first announcement to the second; it doubles up to the configured interval."""
 SPREAD = 0.2
@@ -70,6 +73,13 @@ class Transport(Protocol):
     async def send_to(self, data: bytes, host: str, port: int) -> bool: ...
 
 
+def _families(config: Settings) -> list[Family]:
+    families: list[Family] = [IPv4(GROUP, multicast=config.multicast, broadcast=config.broadcast)]
+    if config.ipv6 and config.multicast:
+        families.append(IPv6(GROUP6))
+    return families
+
+
 class Discovery:
     """Announces this agent and listens for others."""
 
@@ -110,11 +120,7 @@ class Discovery:
         self._clock = clock
         self._addresses = addresses
         self._transport: Transport = transport or SegmentSockets(
-            config.port,
-            group=GROUP,
-            interfaces=("lo",) if loopback_only else config.interfaces,
-            multicast=config.multicast,
-            broadcast=config.broadcast,
+            config.port, _families(config), interfaces=("lo",) if loopback_only else config.interfaces
         )
         self._reader = BeaconReader(identity.beacon_keys, peer_id_digest(identity.peer_id))
         self._chance = random.SystemRandom()

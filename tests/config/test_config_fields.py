@@ -34,6 +34,7 @@ VALUES: dict[str, tuple[str, object]] = {
     "p2p.discovery.port": ("4999", 4999),
     "p2p.discovery.multicast": ("false", False),
     "p2p.discovery.broadcast": ("false", False),
+    "p2p.discovery.ipv6": ("false", False),
     "p2p.discovery.interval": ("1.5", 1.5),
     "p2p.discovery.interfaces": ("[eth0]", ("eth0",)),
     "p2p.limits.message": ("1000", 1000),

@@ -14,6 +14,7 @@ import trio
 import trio.testing
 
 from praxis.net import udp
+from praxis.net.families import IPv4
 from praxis.net.udp import JOIN_INTERVAL, Datagram, SegmentSockets
 
 GROUP = "239.255.80.88"
@@ -54,7 +55,7 @@ class Inbox:
 async def listening(
     port: int, *, interfaces: tuple[str, ...] = ("lo",), multicast: bool = True, broadcast: bool = True
 ) -> AsyncIterator[tuple[SegmentSockets, Inbox]]:
-    sockets = SegmentSockets(port, group=GROUP, interfaces=interfaces, multicast=multicast, broadcast=broadcast)
+    sockets = SegmentSockets(port, [IPv4(GROUP, multicast, broadcast)], interfaces=interfaces)
     inbox = Inbox()
     async with trio.open_nursery() as nursery:
         await nursery.start(sockets.listen, inbox.put, lambda: None)
@@ -108,7 +109,7 @@ async def test_only_the_named_interfaces_are_used_and_heard(caplog: pytest.LogCa
 async def test_a_taken_port_is_an_os_error() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind(("0.0.0.0", 0))
-        sockets = SegmentSockets(other.getsockname()[1], group=GROUP, interfaces=("lo",))
+        sockets = SegmentSockets(other.getsockname()[1], [IPv4(GROUP)], interfaces=("lo",))
         with pytest.raises(OSError, match=r"in use") as caught:
             await sockets.listen(lambda datagram: None, lambda: None)
         assert caught.value.errno == errno.EADDRINUSE
@@ -125,7 +126,7 @@ async def test_nothing_is_sent_before_and_after_listening() -> None:
 
 async def test_listening_works_again_after_it_ended() -> None:
     port, inbox = free_port(), Inbox()
-    sockets = SegmentSockets(port, group=GROUP, interfaces=("lo",))
+    sockets = SegmentSockets(port, [IPv4(GROUP)], interfaces=("lo",))
     for _ in range(2):
         async with trio.open_nursery() as nursery:
             await nursery.start(sockets.listen, inbox.put, lambda: None)
@@ -141,12 +142,16 @@ class BrokenSocket:
         await trio.lowlevel.checkpoint()
         raise OSError(errno.ENETUNREACH, "Network is unreachable")
 
-    sendto = sendmsg
+
+def sending_by(monkeypatch: pytest.MonkeyPatch, sockets: SegmentSockets, sock: object) -> None:
+    (pair,) = sockets._pairs
+    monkeypatch.setattr(pair.sender, "sendmsg", sock.sendmsg)  # type: ignore[attr-defined]
+    monkeypatch.setattr(pair.sender, "sendto", sock.sendmsg)  # type: ignore[attr-defined]
 
 
 async def test_a_failed_send_is_told_and_not_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     async with listening(free_port()) as (sockets, _):
-        monkeypatch.setattr(sockets, "_sender", BrokenSocket())
+        sending_by(monkeypatch, sockets, BrokenSocket())
         sent = await sockets.send_everywhere(b"x")
         assert sent.paths == 0
         assert sent.errors == (
@@ -165,7 +170,7 @@ async def test_a_send_that_finds_no_room_is_given_up(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with listening(free_port()) as (sockets, _):
-        monkeypatch.setattr(sockets, "_sender", StuckSocket())
+        sending_by(monkeypatch, sockets, StuckSocket())
         started = trio.current_time()
         sent = await sockets.send_everywhere(b"x")
         assert (sent.paths, sent.errors) == (0, ("no room to send for 1 s",))
@@ -182,7 +187,7 @@ async def test_a_new_interface_is_told_and_an_old_one_is_not(
     def tell() -> None:
         times.append(trio.current_time())
 
-    sockets = SegmentSockets(free_port(), group=GROUP)
+    sockets = SegmentSockets(free_port(), [IPv4(GROUP)])
     async with trio.open_nursery() as nursery:
         started = trio.current_time()
         await nursery.start(sockets.listen, lambda datagram: None, tell)
