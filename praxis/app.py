@@ -30,11 +30,11 @@ from praxis.net.supervision import SupervisedService
 from praxis.observe.events import EventBus
 from praxis.observe.metrics import Metrics
 from praxis.peers.dialer import Dialer
-from praxis.peers.directory import PeerRegistry
 from praxis.peers.discovery import Discovery
 from praxis.peers.identity import load_identity, load_network_keys, next_boot
 from praxis.peers.lines import Lines
 from praxis.peers.listener import Listener
+from praxis.peers.registry import PeerRegistry
 from praxis.status import Status, register_gauges
 from praxis.tools.builtin import FileTools
 from praxis.tools.mcp_source import McpSource

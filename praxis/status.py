@@ -16,8 +16,8 @@ from praxis.net.serve import host_port
 from praxis.net.supervision import ServiceState, SupervisedService
 from praxis.observe.events import EventBus
 from praxis.observe.metrics import Metrics
-from praxis.peers.directory import PeerRegistry
 from praxis.peers.identity import Identity
+from praxis.peers.registry import PeerRegistry
 from praxis.tools.registry import ToolRegistry
 
 

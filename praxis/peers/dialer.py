@@ -10,8 +10,8 @@ import trio
 
 from praxis.model.errors import PraxisError
 from praxis.model.peer import PeerId
-from praxis.peers.directory import PeerEntry
 from praxis.peers.lines import LineEnd, Lines
+from praxis.peers.registry import PeerEntry
 
 logger = logging.getLogger(__name__)
 

@@ -16,11 +16,11 @@ from praxis.model.peer import PeerId
 from praxis.model.tool import Tool
 from praxis.net.tls import Broken
 from praxis.observe.metrics import Metrics
-from praxis.peers.directory import PeerEntry, PeerRegistry
 from praxis.peers.identity import Identity
 from praxis.peers.line import GREETING, authenticate
 from praxis.peers.link import PeerLink
 from praxis.peers.record import PeerRecord, decode_card, decode_definitions
+from praxis.peers.registry import PeerEntry, PeerRegistry
 from praxis.peers.request import Handler
 from praxis.wire.messages import Hello
 from praxis.wire.session import Session

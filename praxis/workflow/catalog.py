@@ -7,7 +7,7 @@ from typing import Any
 
 from praxis.model.errors import PraxisError
 from praxis.model.tool import JSON, CallContext, Tool, ToolResult
-from praxis.peers.directory import Owner, PeerRegistry
+from praxis.peers.registry import Owner, PeerRegistry
 from praxis.tools.registry import ToolRegistry
 from praxis.workflow.router import Candidate, Snapshot
 

@@ -11,9 +11,9 @@ from praxis.model.card import AgentCard
 from praxis.model.errors import PraxisError
 from praxis.model.peer import PeerId
 from praxis.model.tool import CallContext, Tool
-from praxis.peers.directory import PeerRegistry
 from praxis.peers.lines import Lines
 from praxis.peers.record import PeerRecord, ToolEntry, encode_card
+from praxis.peers.registry import PeerRegistry
 from praxis.peers.request import PeerRequest
 from praxis.tools.registry import ToolRegistry
 
