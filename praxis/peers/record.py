@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 
@@ -12,6 +12,12 @@ from praxis.model.errors import PraxisError
 
 MAX_TOOLS = 4096
 """Tools that one peer may show us."""
+MAX_ADDRESSES = 16
+"""Addresses that one record may list."""
+MAX_TAGS = 64
+"""Tags of one agent."""
+MAX_LOST = 32
+"""Neighbours that one agent may say it has lost: all it keeps lines to in a network too large for a full mesh."""
 
 
 @attrs.frozen
@@ -23,24 +29,51 @@ class ToolEntry:
     digest: str
 
 
+class Version(NamedTuple):
+    """Which of two records of one agent is the newer: that of the later start, and of one start the later change."""
+
+    boot: int
+    rev: int
+
+
 @attrs.frozen
 class PeerRecord:
-    """Only its owner writes it; the newer one has the higher (boot, rev)."""
+    """What the directory holds of one agent. Only the agent itself writes it; the others copy the newest."""
 
     id: str
     name: str
     boot: int
     rev: int
-    tools: tuple[ToolEntry, ...]
+    tools: tuple[ToolEntry, ...] = ()
+    addrs: tuple[str, ...] = ()
+    """``HOST:PORT`` where it can be dialed, the likeliest first."""
+    tags: tuple[str, ...] = ()
+    """What it is good at, in its own words, for routing."""
+    left: bool = False
+    """True once it has said goodbye: it is not dialed and owns nothing until it comes back with a newer record."""
+    lost: tuple[str, ...] = ()
+    """Neighbours that it cannot reach, as far as it knows; only in networks too large for lines to everybody."""
+
+    @property
+    def version(self) -> Version:
+        return Version(self.boot, self.rev)
 
     def encode(self) -> dict[str, Any]:
-        return {
+        record: dict[str, Any] = {
             "id": self.id,
             "name": self.name,
             "boot": self.boot,
             "rev": self.rev,
             "tools": [[tool.source, tool.name, tool.digest] for tool in self.tools],
+            "addrs": list(self.addrs),
         }
+        if self.tags:
+            record["tags"] = list(self.tags)
+        if self.lost:
+            record["lost"] = list(self.lost)
+        if self.left:
+            record["left"] = True
+        return record
 
     @classmethod
     def decode(cls, value: Any) -> PeerRecord:
@@ -53,7 +86,45 @@ class PeerRecord:
             boot=_number(record.get("boot"), "record.boot"),
             rev=_number(record.get("rev"), "record.rev"),
             tools=tuple(_entry(entry, f"record.tools[{i}]") for i, entry in enumerate(tools)),
+            addrs=_texts(record, "addrs", MAX_ADDRESSES),
+            tags=_texts(record, "tags", MAX_TAGS),
+            left=record.get("left") is True,
+            lost=_texts(record, "lost", MAX_LOST),
         )
+
+
+MAX_MEMBERS = 8192
+"""Agents in one directory: 8 times the largest network that it is tested with. Their records take some 4 MiB."""
+
+
+def decode_records(value: Any) -> list[PeerRecord]:
+    """Raises PraxisError("invalid") unless it is a list of records."""
+    return [PeerRecord.decode(record) for record in _sequence(value, "records", MAX_MEMBERS)]
+
+
+def encode_digest(digest: Mapping[str, Version]) -> dict[str, list[int]]:
+    """Versions by id, as JSON has them."""
+    return {id: [version.boot, version.rev] for id, version in digest.items()}
+
+
+def decode_digest(value: Any) -> dict[str, Version]:
+    """Raises PraxisError("invalid")."""
+    digest = _mapping(value, "digest")
+    if len(digest) > MAX_MEMBERS:
+        raise _invalid("digest", f"at most {MAX_MEMBERS} versions")
+    versions = {}
+    for id, entry in digest.items():
+        where = f"digest.{id[:64]}"
+        pair = _sequence(entry, where, 2)
+        if len(pair) != 2:
+            raise _invalid(where, "[boot, rev]")
+        versions[_text(id, "digest", 64)] = Version(_number(pair[0], where), _number(pair[1], where))
+    return versions
+
+
+def decode_ids(value: Any) -> list[str]:
+    """Raises PraxisError("invalid") unless it is a list of peer ids."""
+    return [_text(id, "ids", 64) for id in _sequence(value, "ids", MAX_MEMBERS)]
 
 
 def encode_card(card: AgentCard) -> dict[str, Any]:
@@ -108,6 +179,11 @@ def _sequence(value: Any, where: str, most: int) -> Sequence[Any]:
     if not isinstance(value, list) or len(value) > most:
         raise _invalid(where, f"a list of at most {most}")
     return value
+
+
+def _texts(record: Mapping[str, Any], key: str, most: int) -> tuple[str, ...]:
+    where = f"record.{key}"
+    return tuple(_text(text, where, 128) for text in _sequence(record.get(key, []), where, most))
 
 
 def _text(value: Any, where: str, longest: int) -> str:
