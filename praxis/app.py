@@ -6,6 +6,7 @@ What serves calls starts first, what announces us last; stopping is the mirror.
 from __future__ import annotations
 
 import logging
+import random
 import secrets
 import time
 from collections.abc import Callable
@@ -25,15 +26,20 @@ from praxis.api.http import make_api, make_sse
 from praxis.api.services import Services
 from praxis.config.schema import Config
 from praxis.net.http_server import serve_http
-from praxis.net.serve import host_port, is_loopback, open_listeners, open_unix_listener
+from praxis.net.serve import is_loopback, open_listeners, open_unix_listener
 from praxis.net.supervision import SupervisedService
 from praxis.observe.events import EventBus
 from praxis.observe.metrics import Metrics
+from praxis.peers.bootstrap import Bootstrap
 from praxis.peers.dialer import Dialer
+from praxis.peers.directory import Directory
 from praxis.peers.discovery import Discovery
+from praxis.peers.gossip import Gossip
 from praxis.peers.identity import load_identity, load_network_keys, next_boot
 from praxis.peers.lines import Lines
 from praxis.peers.listener import Listener
+from praxis.peers.own_addresses import OwnAddresses
+from praxis.peers.record import PeerRecord
 from praxis.peers.registry import PeerRegistry
 from praxis.status import Status, register_gauges
 from praxis.tools.builtin import FileTools
@@ -119,20 +125,33 @@ class Agent:
         self.registry = ToolRegistry(config.agent.name, bus=self.bus, metrics=self.metrics)
         self._sources = self._make_sources(base_dir)
         self.peers = PeerRegistry(config.agent.name, bus=self.bus, clock=time.time)
-        self._exports = Exports(
-            self.registry, self.peers, self._policy, card=lambda: self._status.card(), boot=self._boot
+        chance = random.SystemRandom()
+        own = PeerRecord(self._identity.peer_id, config.agent.name, self._boot, 0)
+        self._gossip = Gossip(
+            Directory(own),
+            self.peers,
+            metrics=self.metrics,
+            clock=time.time,
+            chance=chance,
+            on_noted=lambda entry: self._dialer.consider(entry),
         )
+        self._exports = Exports(
+            self.registry, self._policy, card=lambda: self._status.card(), more=self._gossip.methods
+        )
+        self._own_addresses = OwnAddresses(config.p2p.advertise_addrs)
         self._lines = Lines(
             self.peers,
             self._identity,
+            addresses=self._own_addresses,
             config=config.p2p,
             boot=self._boot,
             software=f"praxis/{__version__}",
             handler=self._exports.handle,
+            gossip=self._gossip,
             metrics=self.metrics,
         )
-        self._exports.lines = self._lines
-        self._dialer = Dialer(self._lines, bootstrap=config.p2p.bootstrap_nodes)
+        self._dialer = Dialer(self._lines, self._gossip, max_peers=config.p2p.max_peers, chance=chance)
+        self._bootstrap = Bootstrap(self._lines, config.p2p.bootstrap_nodes, chance=chance)
         self._discovery: Discovery | None = None
         self.catalog = Catalog(self.registry, self.peers, config.routing.interchangeable)
         self.executor = Executor(
@@ -208,8 +227,11 @@ class Agent:
                 await nursery.start(self._supervise, "websocket", partial(self._serve_websocket, closing, grace))
             if config.p2p.enabled:
                 await nursery.start(self._supervise, "p2p", partial(self._serve_p2p, closing, grace))
+                self._publish()
+                await nursery.start(self._gossip.run)
                 await nursery.start(self._dialer.run)
-                nursery.start_soon(self._announce_changes)
+                nursery.start_soon(self._bootstrap.run)
+                nursery.start_soon(self._publish_changes)
                 if config.p2p.enable_mdns and config.p2p.discovery.enabled:
                     await nursery.start(self._supervise, "discovery", self._discover)
             task_status.started(Addresses(config.agent.name, self._identity.peer_id, unix, **self._addresses))
@@ -227,6 +249,7 @@ class Agent:
             if self._discovery is not None:
                 await self._discovery.withdraw()
         closing.set()
+        self._gossip.publish(left=True)
         self._lines.say_goodbye()
         with trio.move_on_after(grace):
             await self.executor.wait_idle()
@@ -329,7 +352,7 @@ class Agent:
     async def _serve_p2p(self, closing: trio.Event, grace: float, *, task_status: trio.TaskStatus[None]) -> None:
         section = self._config.p2p
         listeners = await self._open("p2p", section.host, section.port)
-        self._lines.listen = (host_port(*self._addresses["p2p"]),)
+        self._own_addresses.bind(*self._addresses["p2p"])
         listener = Listener(self._lines, handshakes=section.limits.handshakes, metrics=self.metrics)
         await listener.serve(listeners, stopping=closing, grace=grace, task_status=task_status)
 
@@ -346,15 +369,19 @@ class Agent:
             bus=self.bus,
             metrics=self.metrics,
             clock=time.time,
+            addresses=self._own_addresses.listed,
         )
         await self._discovery.run(task_status=task_status)
 
-    async def _announce_changes(self) -> None:
-        """Tell peers when our tools change."""
-        with self.bus.subscribe(types=["tools.changed"], limit=1) as changes:
+    def _publish(self) -> None:
+        self._gossip.publish(tools=self._exports.tools(), addrs=self._own_addresses.everywhere)
+
+    async def _publish_changes(self) -> None:
+        """Tell the network when our tools change, or our addresses: peers that are new may see us elsewhere."""
+        with self.bus.subscribe(types=["tools.changed", "peer.connected"], limit=1) as changes:
             while True:
                 await changes.receive()
-                await self._lines.announce_record(self._exports.record)
+                self._publish()
 
 
 def ensure_descriptors() -> None:

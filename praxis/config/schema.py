@@ -110,7 +110,11 @@ class P2P:
     enable_mdns: bool = True
     """Whether to announce this agent and listen for others by UDP (with `discovery.enabled`)."""
     bootstrap_nodes: tuple[str, ...] = ()
-    """``HOST:PORT`` or ``PEER_ID@HOST:PORT`` of agents to connect to, always retried."""
+    """``HOST:PORT`` or ``PEER_ID@HOST:PORT`` of agents to connect to, always retried. A name may have many."""
+    advertise_addrs: tuple[str, ...] = ()
+    """``HOST:PORT`` where other machines reach this agent, where that is not where it listens: containers, NAT."""
+    max_peers: int = attrs.field(default=256, validator=_positive)
+    """Agents up to which each keeps a line to every other; in a larger network each keeps 16, and more on demand."""
     security: Security = Security()
     discovery: Discovery = Discovery()
     limits: P2PLimits = P2PLimits()

@@ -9,7 +9,8 @@ import attrs
 PeerId = str
 """``px`` and 52 letters: SHA-256 of the public key in the peer's certificate, base32."""
 
-PeerState = Literal["connecting", "connected", "down", "left"]
+PeerState = Literal["connected", "connecting", "idle", "indirect", "down", "left", "blocked"]
+"""`idle`: known, and dialed when it is needed. `indirect`: others hear it, we do not. `left`: it said goodbye."""
 
 
 @attrs.frozen

@@ -2,63 +2,83 @@
 
 from __future__ import annotations
 
-import logging
-import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable
+from random import Random
 
 import trio
 
 from praxis.model.errors import PraxisError
 from praxis.model.peer import PeerId
-from praxis.peers.lines import LineEnd, Lines
+from praxis.net.tls import Broken
+from praxis.peers.addresses import order, split_address
+from praxis.peers.backoff import Backoff
+from praxis.peers.gossip import Gossip
+from praxis.peers.lines import LineEnd, Lines, Opened, Stream
+from praxis.peers.link import PeerLink
+from praxis.peers.neighbours import neighbours
 from praxis.peers.registry import PeerEntry
 
-logger = logging.getLogger(__name__)
-
-FIRST_PAUSE = 0.5
-LONGEST_PAUSE = 60.0
-"""Seconds between attempts: doubled from the first, with full jitter, so that a crowd does not come back at once."""
-REFUSED_PAUSE = 300.0
-"""Seconds after an answer that will not change soon, such as a certificate of another network."""
-STABLE = 30.0
-"""Seconds after which a line counts as good, and the pauses begin anew."""
 COURTESY = 2.0
 """Seconds that the larger id leaves to the smaller one to dial first; halves the crossed lines."""
 CONNECT = 10.0
 """Seconds for a TCP connection."""
-FINAL = frozenset({"wrong_id", "self", "version", "alpn"})
-"""Ends that say that the address is not worth trying soon."""
+STAGGER = 0.25
+"""Seconds that one candidate has before the next is tried beside it (RFC 8305's Connection Attempt Delay)."""
+MAX_DIALS = 32
+"""Attempts at once, in all: a beacon is a hint, and a flood of them must not make us a flood."""
+REACH = 15.0
+"""Seconds for a line that is made because a call needs it."""
+IDLE = 300.0
+"""Seconds without a call after which a line that was made for one is closed."""
+REVIEW = 1.0
+"""Seconds over which changes of the membership are collected before the neighbours are chosen anew."""
+
+Connect = Callable[[str, int], Awaitable[Stream]]
 
 
 class Dialer:
-    """Keeps a line to every peer that is known, and to every bootstrap address."""
+    """Keeps a line to every peer, or to some of them where there are more than `max_peers`."""
 
-    def __init__(self, lines: Lines, *, bootstrap: Sequence[str]) -> None:
+    def __init__(
+        self, lines: Lines, gossip: Gossip, *, max_peers: int, chance: Random, connect: Connect = trio.open_tcp_stream
+    ) -> None:
+        """`connect` raises OSError."""
         self._lines = lines
-        self._bootstrap = [parse_address(text) for text in bootstrap]
+        self._gossip = gossip
+        self._max_peers = max_peers
+        self._chance = chance
+        self._connect = connect
         self._nursery: trio.Nursery | None = None
         self._kept: set[PeerId] = set()
+        self._near: frozenset[PeerId] | None = None
+        """The peers to keep lines to; None means all."""
+        self._needed: dict[PeerId, float] = {}
+        """Peers that calls have needed, and when last; looked at for each line and dropped with it."""
+        self._grown = trio.Event()
+        self._dials = trio.Semaphore(MAX_DIALS)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Dial until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            for expected, address in self._bootstrap:
-                nursery.start_soon(self._keep_bootstrap, expected, address)
             task_status.started()
-            await trio.sleep_forever()
+            while True:
+                await self._grown.wait()
+                await trio.sleep(REVIEW)
+                self._grown = trio.Event()
+                self._choose()
 
-    def found(self, peer_id: PeerId, boot: int, candidates: Sequence[str]) -> None:
+    def found(self, peer_id: PeerId, boot: int, candidates: tuple[str, ...]) -> None:
         """A beacon says that this peer is there: a hint, which only makes us dial."""
         entry = self._lines.registry.know(peer_id)
-        if entry is None:
+        if entry is None or entry.state == "blocked":
             return
         moved = entry.learn(candidates) or boot > entry.boot
         if entry.state == "left" and boot >= entry.boot:
-            entry.state, moved = "connecting", True
+            entry.state, moved = "idle", True
         if moved:
             entry.tell()
-        self.keep(entry)
+        self.consider(entry)
 
     def left(self, peer_id: PeerId, boot: int) -> None:
         """A beacon says that this peer stops; it is not dialed again until it announces itself."""
@@ -67,94 +87,147 @@ class Dialer:
             entry.state = "left"
             entry.tell()
 
-    def keep(self, entry: PeerEntry) -> None:
-        """See to it that there is a line to this peer, from now on."""
-        if self._nursery is not None and entry.id not in self._kept:
+    def consider(self, entry: PeerEntry) -> None:
+        """Something about this peer is new: see to it that there is a line, if there should be one."""
+        if self._near is not None or len(self._gossip.directory) > self._max_peers:
+            self._grown.set()
+        if self._nursery is not None and entry.id not in self._kept and self._wanted(entry):
             self._kept.add(entry.id)
-            self._nursery.start_soon(self._keep_peer, entry)
+            self._nursery.start_soon(self._keep, entry)
 
-    async def _keep_peer(self, entry: PeerEntry) -> None:
-        attempts = 0
-        while True:
-            while entry.connected or entry.state == "left" or not entry.candidates:
-                await entry.news.wait()
-            if attempts == 0 and self._lines.identity.peer_id > entry.id and await _appears(entry, COURTESY):
-                continue
-            end = await self._dial_candidates(entry)
-            if end is None or entry.connected:
-                continue
-            attempts = 0 if end.up_for >= STABLE else attempts + 1
-            entry.set_state("down", end.reason)
-            with trio.move_on_after(_pause(attempts, end)):
-                await entry.news.wait()
-
-    async def _dial_candidates(self, entry: PeerEntry) -> LineEnd | None:
-        end = None
-        for address in entry.candidates:
-            if entry.connected:
-                return None
-            entry.set_state("connecting", "")
-            end = await self._dial(address, entry.id)
-            if end.up_for > 0:
-                return end
-        return end
-
-    async def _keep_bootstrap(self, expected: PeerId | None, address: str) -> None:
-        """Dial an address, again and again, whenever the peer that answers there has no line to us."""
-        attempts = 0
-        while True:
-            end = await self._dial(address, expected)
-            if end.peer_id is not None:
-                entry = self._lines.registry.entry(end.peer_id)
-                while entry is not None and entry.link is not None:
+    async def reach(self, peer_id: PeerId) -> PeerLink:
+        """A line to a peer, made now if need be. Raises PraxisError("unavailable") with the reason."""
+        entry = self._lines.registry.entry(peer_id)
+        if entry is None:
+            raise PraxisError("unavailable", f"nothing is known of peer {peer_id}")
+        self._needed[peer_id] = trio.current_time()
+        if entry.link is None:
+            entry.tell()
+            self.consider(entry)
+            with trio.move_on_after(REACH):
+                while entry.link is None:
                     await entry.news.wait()
-            if end.up_for == 0.0 and attempts == 0:
-                logger.warning("bootstrap %s: %s; trying again", address, end.reason)
-            attempts = 0 if end.up_for >= STABLE else attempts + 1
-            await trio.sleep(_pause(attempts, end))
+        if entry.link is None:
+            raise PraxisError(
+                "unavailable", f"{entry.name or peer_id} cannot be reached: {entry.reason or 'no answer'}"
+            )
+        return entry.link
 
-    async def _dial(self, address: str, expected: PeerId | None) -> LineEnd:
-        host, port = split_address(address)
+    # -- which ---------------------------------------------------------------------------------------
+
+    def _choose(self) -> None:
+        registry, directory = self._lines.registry, self._gossip.directory
+        members = directory.others()
+        near = neighbours(directory.own.id, members) if len(members) > self._max_peers else None
+        if near == self._near:
+            return
+        self._near = near
+        for peer_id in members if near is None else near:
+            entry = registry.entry(peer_id)
+            if entry is not None:
+                self.consider(entry)
+
+    def _wanted(self, entry: PeerEntry) -> bool:
+        if entry.state in ("left", "blocked") or not (entry.candidates or entry.connected):
+            return False
+        needed = self._needed.get(entry.id)
+        return (
+            self._near is None or entry.id in self._near or (needed is not None and trio.current_time() - needed < IDLE)
+        )
+
+    # -- keeping -------------------------------------------------------------------------------------
+
+    async def _keep(self, entry: PeerEntry) -> None:
+        backoff = Backoff(self._chance)
         try:
-            with trio.fail_after(CONNECT):
-                stream = await trio.open_tcp_stream(host, port)
-        except trio.TooSlowError:
-            return LineEnd(None, 0.0, "connect_timeout", f"{address}: no connection within {CONNECT:g} s")
-        except OSError as error:
-            return LineEnd(None, 0.0, "connect", f"{address}: {_reason(error)}")
-        return await self._lines.serve(stream, dialer=True, expected=expected, on_known=lambda: None)
+            while self._wanted(entry):
+                if entry.connected:
+                    await self._while_connected(entry)
+                    continue
+                if backoff.fresh and self._lines.identity.peer_id > entry.id and not self._is_needed(entry):
+                    with trio.move_on_after(COURTESY):
+                        await entry.news.wait()
+                        continue
+                end = await self._dial(entry)
+                if end is None or entry.connected:
+                    continue
+                entry.set_state("down", end.reason)
+                self._gossip.lost(entry)
+                news = entry.news
+                with trio.move_on_after(backoff.after(end.code, end.up_for, trio.current_time())) as pause:
+                    await news.wait()
+                if not pause.cancelled_caught and not entry.connected:
+                    backoff.reset()
+        finally:
+            self._kept.discard(entry.id)
+            self._needed.pop(entry.id, None)
+
+    def _is_needed(self, entry: PeerEntry) -> bool:
+        return entry.id in self._needed
+
+    async def _while_connected(self, entry: PeerEntry) -> None:
+        """Until the line ends; one that was made for calls alone is closed when there are none any more."""
+        while (link := entry.link) is not None:
+            news = entry.news
+            with trio.move_on_after(IDLE):
+                await news.wait()
+            if link.load:
+                self._needed[entry.id] = trio.current_time()
+            if entry.link is link and link.dialer and not self._wanted(entry):
+                await link.leave("idle", redial=False, grace=0)
+
+    async def _dial(self, entry: PeerEntry) -> LineEnd | None:
+        """Try the candidates, the next one a moment after the last, and serve the first line that comes about.
+
+        Returns how it ended, or the last refusal; None when the peer has dialed us meanwhile.
+        """
+        entry.set_state("connecting", "")
+        opened: list[Opened] = []
+        failures: list[LineEnd] = []
+        async with self._dials, trio.open_nursery() as nursery:
+
+            async def attempt(address: str, failed: trio.Event) -> None:
+                result = await self._attempt(address, entry.id)
+                if isinstance(result, LineEnd):
+                    failures.append(result)
+                    failed.set()
+                elif opened:
+                    result[0].close()
+                else:
+                    opened.append(result)
+                    nursery.cancel_scope.cancel()
+
+            for address in order(entry.candidates, recent=entry.candidates[:1]):
+                if entry.connected:
+                    nursery.cancel_scope.cancel()
+                    break
+                failed = trio.Event()
+                nursery.start_soon(attempt, address, failed)
+                with trio.move_on_after(STAGGER):
+                    await failed.wait()
+        if opened:
+            return await self._lines.serve(*opened[0], dialer=True)
+        return failures[-1] if failures and not entry.connected else None
+
+    async def _attempt(self, address: str, expected: PeerId) -> Opened | LineEnd:
+        return await dial(self._lines, self._connect, address, expected)
 
 
-async def _appears(entry: PeerEntry, patience: float) -> bool:
-    """Wait up to `patience` seconds for a line that the peer dials."""
-    with trio.move_on_after(patience):
-        while not entry.connected:
-            await entry.news.wait()
-    return entry.connected
-
-
-def parse_address(text: str) -> tuple[PeerId | None, str]:
-    """``HOST:PORT`` or ``PEER_ID@HOST:PORT``. Raises PraxisError("invalid")."""
-    peer_id, at, address = text.rpartition("@")
-    split_address(address)
-    if at and not (peer_id.startswith("px") and len(peer_id) == 54):
-        raise PraxisError("invalid", f"{peer_id!r} is not a peer id", where=text)
-    return (peer_id if at else None), address
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """``host:port`` or ``[v6]:port``. Raises PraxisError("invalid")."""
-    host, colon, port = address.rpartition(":")
-    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise PraxisError("invalid", f"{address!r} is not HOST:PORT", hint="IPv6 hosts stand in brackets")
-    return host.strip("[]"), int(port)
-
-
-def _pause(attempts: int, end: LineEnd) -> float:
-    if end.code in FINAL:
-        return REFUSED_PAUSE
-    longest = min(FIRST_PAUSE * 2 ** max(0, attempts - 1), LONGEST_PAUSE)
-    return random.uniform(longest / 10, longest)  # noqa: S311 - only spreads the attempts
+async def dial(lines: Lines, connect: Connect, address: str, expected: PeerId | None) -> Opened | LineEnd:
+    """Connect and find out who is there; a `LineEnd` says why not."""
+    try:
+        with trio.fail_after(CONNECT):
+            stream = await connect(*split_address(address))
+    except trio.TooSlowError:
+        return LineEnd(None, 0.0, "connect_timeout", f"{address}: no connection within {CONNECT:g} s")
+    except OSError as error:
+        return LineEnd(None, 0.0, "connect", f"{address}: {_reason(error)}")
+    except PraxisError as error:
+        return LineEnd(None, 0.0, "address", str(error))
+    try:
+        return await lines.open(stream, dialer=True, expected=expected)
+    except Broken as error:
+        return LineEnd(None, 0.0, error.reason, f"{address}: {error}")
 
 
 def _reason(error: OSError) -> str:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import ipaddress
-import logging
 from collections import Counter
 from collections.abc import Sequence
 
 import trio
 
 from praxis.net.serve import serve_connections
+from praxis.net.tls import Broken
 from praxis.observe.metrics import Metrics
+from praxis.peers.addresses import is_loopback
 from praxis.peers.lines import Lines
-
-logger = logging.getLogger(__name__)
 
 MAX_PER_SOURCE = 8
 """Lines of one address at once that have not shown who they are; loopback is exempt, where many agents share one."""
@@ -63,29 +61,17 @@ class Listener:
         except OSError:
             return  # gone before it was accepted
         total = sum(self._unknown.values())
-        if total >= self._limit or (self._unknown[source] >= MAX_PER_SOURCE and not _is_loopback(source)):
+        if total >= self._limit or (self._unknown[source] >= MAX_PER_SOURCE and not is_loopback(source)):
             self._refused.inc(1, "handshakes")
             await stream.aclose()
             return
         self._unknown[source] += 1
-        known = False
-
-        def on_known() -> None:
-            nonlocal known
-            if not known:
-                known = True
-                self._unknown[source] -= 1
-                if not self._unknown[source]:
-                    del self._unknown[source]
-
         try:
-            await self._lines.serve(stream, dialer=False, on_known=on_known)
+            pipe, peer_id = await self._lines.open(stream, dialer=False)
+        except Broken:
+            return
         finally:
-            on_known()
-
-
-def _is_loopback(source: str) -> bool:
-    try:
-        return ipaddress.ip_address(source.partition("%")[0]).is_loopback
-    except ValueError:
-        return False
+            self._unknown[source] -= 1
+            if not self._unknown[source]:
+                del self._unknown[source]
+        await self._lines.serve(pipe, peer_id, dialer=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import attrs
 import trio
@@ -28,7 +28,7 @@ class PeerEntry:
     found_at: float
     name: str = ""
     boot: int = 0
-    state: PeerState = "connecting"
+    state: PeerState = "idle"
     reason: str = ""
     last_seen: float = 0.0
     candidates: tuple[str, ...] = ()
@@ -105,6 +105,25 @@ class PeerRegistry:
             entry = self._entries[peer_id] = PeerEntry(peer_id, found_at=self._clock())
             self._bus.publish("peer.found", peer=peer_id)
         return entry
+
+    def note(self, record: PeerRecord) -> PeerEntry | None:
+        """Take in where a peer is, from its record; None when MAX_PEERS are known already."""
+        entry = self.know(record.id)
+        if entry is None:
+            return None
+        if record.left:
+            entry.state, entry.reason = "left", ""
+        elif not entry.connected:
+            entry.name = entry.name or record.name
+            if entry.learn(record.addrs) or entry.state == "left":
+                entry.state = "idle" if entry.state == "left" else entry.state
+                entry.tell()
+        return entry
+
+    def mark_indirect(self, entry: PeerEntry, witness: str) -> None:
+        """A peer that we cannot reach is heard by another one."""
+        if not entry.connected and entry.state in ("connecting", "down"):
+            entry.state, entry.reason = "indirect", f"{witness} hears it, we do not: {entry.reason or 'no line'}"
 
     def label(self, entry: PeerEntry) -> str:
         """What this agent calls a peer: its name, if that is its alone."""
@@ -194,6 +213,13 @@ class PeerRegistry:
 
     def links(self) -> list[PeerLink]:
         return [entry.link for entry in self._entries.values() if entry.link is not None]
+
+    def connected(self) -> list[PeerEntry]:
+        return [entry for entry in self._entries.values() if entry.link is not None]
+
+    def all_connected(self, ids: Collection[PeerId]) -> bool:
+        """Whether each of these has a line to us."""
+        return all((entry := self._entries.get(id)) is not None and entry.link is not None for id in ids)
 
     def views(self) -> list[PeerView]:
         """All known peers, by name."""

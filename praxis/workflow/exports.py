@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from praxis.access.authorize import Policy
@@ -11,9 +11,7 @@ from praxis.model.card import AgentCard
 from praxis.model.errors import PraxisError
 from praxis.model.peer import PeerId
 from praxis.model.tool import CallContext, Tool
-from praxis.peers.lines import Lines
-from praxis.peers.record import PeerRecord, ToolEntry, encode_card
-from praxis.peers.registry import PeerRegistry
+from praxis.peers.record import ToolEntry, encode_card
 from praxis.peers.request import PeerRequest
 from praxis.tools.registry import ToolRegistry
 
@@ -21,25 +19,29 @@ MAX_DIGESTS = 1024
 """Definitions that a peer may ask for at once."""
 
 
+Method = Callable[[PeerRequest, dict[str, Any]], Awaitable[Any]]
+
+
 class Exports:
     """Answers peers' requests. Whatever they say is remote input, and each call passes the policy."""
 
     def __init__(
-        self, registry: ToolRegistry, peers: PeerRegistry, policy: Policy, *, card: Callable[[], AgentCard], boot: int
+        self,
+        registry: ToolRegistry,
+        policy: Policy,
+        *,
+        card: Callable[[], AgentCard],
+        more: Mapping[str, Method],
     ) -> None:
-        self.lines: Lines | None = None
-        """Set once the lines exist, which need this to answer."""
+        """`more` are methods that others answer."""
         self._registry = registry
-        self._peers = peers
         self._policy = policy
         self._card = card
-        self._boot = boot
-        self._methods: dict[str, Callable[[PeerRequest, dict[str, Any]], Awaitable[Any]]] = {
+        self._methods: dict[str, Method] = {
             "tool.call": self._call,
             "card.get": self._get_card,
-            "directory.pull": self._pull,
-            "directory.push": self._push,
             "tools.describe": self._describe,
+            **more,
         }
 
     async def handle(self, request: PeerRequest) -> Any:
@@ -52,13 +54,15 @@ class Exports:
             raise PraxisError("invalid", "expected an object", where="params")
         return await method(request, params)
 
-    def record(self, peer_id: PeerId, peer_name: str) -> dict[str, Any]:
-        """This agent's record as this peer may see it."""
-        card = self._card()
-        entries = tuple(
-            ToolEntry(tool.source, tool.name, tool.digest) for tool in self._exported(_principal(peer_id, peer_name))
+    def tools(self) -> tuple[ToolEntry, ...]:
+        """What the directory says of our tools: the names of all that some peer may call.
+
+        Names are known to every member; definitions, and calls, to those that the narrower rules of `export.peers` let
+        through.
+        """
+        return tuple(
+            ToolEntry(tool.source, tool.name, tool.digest) for tool in self._policy.offered(self._registry.tools())
         )
-        return PeerRecord(card.peer_id, card.name, self._boot, self._registry.revision, entries).encode()
 
     async def _call(self, request: PeerRequest, params: dict[str, Any]) -> Any:
         source, name, arguments = params.get("source"), params.get("name"), params.get("arguments")
@@ -84,15 +88,6 @@ class Exports:
 
     async def _get_card(self, request: PeerRequest, params: dict[str, Any]) -> Any:
         return encode_card(self._card())
-
-    async def _pull(self, request: PeerRequest, params: dict[str, Any]) -> Any:
-        return {"records": [self.record(request.peer, request.peer_name)]}
-
-    async def _push(self, request: PeerRequest, params: dict[str, Any]) -> Any:
-        link = self._peers.link(request.peer)
-        if link is not None and self.lines is not None:
-            await self.lines.take_records(link, params)
-        return {}
 
     async def _describe(self, request: PeerRequest, params: dict[str, Any]) -> Any:
         digests = params.get("digests")

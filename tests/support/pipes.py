@@ -10,6 +10,8 @@ from praxis.net.tls import Broken
 class MemoryPipe:
     """One end; what is sent here arrives at `other`. `room` bytes may be under way, then `send` waits."""
 
+    remote = "memory"
+
     def __init__(self, room: int = 20_000) -> None:
         self.other: MemoryPipe = self
         self.room = room

@@ -1,0 +1,283 @@
+"""Keeps the directories of all agents the same: what is new is passed on at once, what was missed is compared.
+
+Our own changes go to every peer with a line to us; what we hear of others goes on to a few, unless everybody we know
+has a line to us and so is heard directly. Every few seconds one peer is asked whether its directory is the same.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from random import Random
+from typing import Any
+
+import trio
+
+from praxis.model.errors import PraxisError
+from praxis.model.peer import PeerId
+from praxis.observe.metrics import Metrics
+from praxis.peers.definitions import Definitions
+from praxis.peers.directory import Directory
+from praxis.peers.link import PeerLink
+from praxis.peers.record import PeerRecord, decode_digest, decode_ids, decode_records, encode_digest
+from praxis.peers.registry import PeerEntry, PeerRegistry
+from praxis.peers.request import PeerRequest
+
+logger = logging.getLogger(__name__)
+
+FAN = 4
+"""Peers that news about others go on to. Three reach 93 % of any network by themselves, five 99 %; the comparison gets
+the rest."""
+ROUND = 10.0
+"""Seconds between two comparisons with some peer, give or take a fifth."""
+ANSWER = 30.0
+"""Seconds for a peer to answer; what is asked is small, but its machine may be busy."""
+WITNESSES = 3
+"""Peers that are asked whether they hear one that we have lost."""
+HEARD = 25.0
+"""Seconds since the last byte within which a peer counts as heard: a silent line is given up by then."""
+
+Method = Callable[[PeerRequest, Mapping[str, Any]], Awaitable[Any]]
+
+
+class Gossip:
+    """The service around `Directory`: who is told, who is asked, and what is done with the answers."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        registry: PeerRegistry,
+        *,
+        metrics: Metrics,
+        clock: Callable[[], float],
+        chance: Random,
+        on_noted: Callable[[PeerEntry], None],
+    ) -> None:
+        """`clock` gives seconds since the epoch; `chance` chooses peers; `on_noted` hears of new records."""
+        self.directory = directory
+        self.methods: Mapping[str, Method] = {
+            "directory.hash": self._on_hash,
+            "directory.pull": self._on_pull,
+            "directory.push": self._on_push,
+            "member.check": self._on_check,
+        }
+        """What peers may ask, by method."""
+        self._registry = registry
+        self._definitions = Definitions()
+        self._clock = clock
+        self._chance = chance
+        self._on_noted = on_noted
+        self._nursery: trio.Nursery | None = None
+        self._outbox: dict[PeerId, set[PeerId]] = {}
+        self._asking: set[PeerId] = set()
+        self._resolving: set[PeerId] = set()
+        self._messages = metrics.counter(
+            "praxis_p2p_directory_messages_total",
+            "Messages about the directory that were sent, by method.",
+            ("method",),
+        )
+        metrics.gauge("praxis_p2p_directory_members", "Agents in the directory.", lambda: float(len(directory)))
+        metrics.gauge(
+            "praxis_p2p_directory_refused", "Records not taken: too many, or absurd.", lambda: float(directory.refused)
+        )
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Compare, now and then, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            task_status.started()
+            while True:
+                await trio.sleep(ROUND * self._chance.uniform(0.8, 1.2))
+                self.directory.expire(self._clock())
+                for link in self._some_links(1):
+                    nursery.start_soon(self._guarded, link, self._compare, link)
+                for entry in self._registry.connected():
+                    self._resolve(entry)
+
+    # -- our own record -----------------------------------------------------------------------------
+
+    def publish(self, **changes: Any) -> None:
+        """Change our record and tell every peer, if that says something new."""
+        if self.directory.publish(**changes):
+            self._tell_own()
+
+    def _tell_own(self) -> None:
+        for link in self._registry.links():
+            self._send(link, (self.directory.own.id,))
+
+    # -- a line begins, a line is lost --------------------------------------------------------------
+
+    async def introduce(self, link: PeerLink) -> None:
+        """Make both directories the same over a new line; whoever has dialed it does that. Raises PraxisError."""
+        if link.dialer:
+            await self._exchange(link)
+        entry = self._registry.entry(link.peer_id)
+        if entry is not None:
+            self._resolve(entry)
+
+    def lost(self, entry: PeerEntry) -> None:
+        """A peer cannot be reached any more: ask others whether they hear it."""
+        links = [link for link in self._some_links(WITNESSES) if link.peer_id != entry.id]
+        if self._nursery is not None and links:
+            self._nursery.start_soon(self._ask_witnesses, entry, links)
+
+    async def _ask_witnesses(self, entry: PeerEntry, links: Sequence[PeerLink]) -> None:
+        async def ask(link: PeerLink) -> None:
+            answer = await self._call(link, "member.check", {"id": entry.id})
+            if answer.get("heard") is True:
+                self._registry.mark_indirect(entry, link.hello.name)
+
+        async with trio.open_nursery() as nursery:
+            for link in links:
+                nursery.start_soon(self._guarded, link, ask, link)
+
+    # -- telling ------------------------------------------------------------------------------------
+
+    def _spread(self, record: PeerRecord, source: PeerId) -> None:
+        """Pass news about another agent on, if there is anybody who may not have heard it from that one itself."""
+        if self._registry.all_connected(self.directory.others()):
+            return
+        for link in self._some_links(FAN, but=(source, record.id)):
+            self._send(link, (record.id,))
+
+    def _send(self, link: PeerLink, ids: Iterable[PeerId]) -> None:
+        """Queue records for a peer. They are read when their turn comes, so a record that changes goes once."""
+        waiting = self._outbox.get(link.peer_id)
+        if waiting is not None:
+            waiting.update(ids)
+        elif self._nursery is not None:
+            self._outbox[link.peer_id] = set(ids)
+            self._nursery.start_soon(self._push, link)
+
+    async def _push(self, link: PeerLink) -> None:
+        waiting = self._outbox[link.peer_id]
+
+        async def push() -> None:
+            while waiting:
+                ids = sorted(waiting)
+                waiting.clear()
+                records = [self.directory.get(id) or self.directory.tombstone(id) for id in ids]
+                await self._call(link, "directory.push", {"records": [r.encode() for r in records if r is not None]})
+
+        try:
+            await self._guarded(link, push)
+        finally:
+            del self._outbox[link.peer_id]
+
+    # -- asking -------------------------------------------------------------------------------------
+
+    async def _compare(self, link: PeerLink) -> None:
+        answer = await self._call(link, "directory.hash", {})
+        if answer.get("hash") != self.directory.hash():
+            await self._exchange(link)
+
+    async def _exchange(self, link: PeerLink) -> None:
+        own = self.directory.own
+        params = {"record": own.encode(), "digest": encode_digest(self.directory.digest())}
+        answer = await self._call(link, "directory.pull", params)
+        self._take(link.peer_id, [PeerRecord.decode(answer.get("record")), *decode_records(answer.get("records"))])
+        records = self.directory.select(decode_ids(answer.get("want")))
+        if records:
+            await self._call(link, "directory.push", {"records": [record.encode() for record in records]})
+
+    def _ask_owner(self, link: PeerLink) -> None:
+        """Somebody knows something newer about a peer than the peer has told us."""
+        if self._nursery is not None and link.peer_id not in self._asking:
+            self._asking.add(link.peer_id)
+            self._nursery.start_soon(self._guarded, link, self._ask, link)
+
+    async def _ask(self, link: PeerLink) -> None:
+        try:
+            await self._exchange(link)
+        finally:
+            self._asking.discard(link.peer_id)
+
+    async def _call(self, link: PeerLink, method: str, params: Any) -> Mapping[str, Any]:
+        self._messages.inc(1, method)
+        with trio.fail_after(ANSWER):
+            answer = await link.call(method, params)
+        if not isinstance(answer, Mapping):
+            raise PraxisError("invalid", f"the answer to {method} is no object")
+        return answer
+
+    async def _guarded(self, link: PeerLink, do: Callable[..., Awaitable[None]], *args: Any) -> None:
+        """What one peer does not answer, or answers badly, is made up for by the next comparison."""
+        try:
+            await do(*args)
+        except (PraxisError, trio.TooSlowError) as error:
+            logger.info("the directory of %s: %s", link.peer_id, error)
+
+    def _some_links(self, most: int, but: Sequence[PeerId] = ()) -> list[PeerLink]:
+        links = [link for link in self._registry.links() if link.peer_id not in but and not link.leaving]
+        return self._chance.sample(links, min(most, len(links)))
+
+    # -- hearing ------------------------------------------------------------------------------------
+
+    def _take(self, source: PeerId, records: Sequence[PeerRecord]) -> None:
+        """Take in what a peer sends. Of peers with a line to us only their own word counts, of the others any copy."""
+        now = self._clock()
+        for record in records:
+            by_owner = record.id == source
+            direct = None if by_owner else self._registry.link(record.id)
+            if direct is not None and not record.left:
+                known = self.directory.get(record.id)
+                if known is None or record.version > known.version:
+                    self._ask_owner(direct)
+                continue
+            verdict = self.directory.offer(record, now, by_owner=by_owner)
+            if verdict == "news":
+                self._noted(record, source)
+            elif verdict == "self":
+                self._tell_own()
+            elif verdict == "left" and (link := self._registry.link(source)) is not None:
+                self._send(link, (record.id,))
+
+    def _noted(self, record: PeerRecord, source: PeerId) -> None:
+        entry = self._registry.note(record)
+        self._spread(record, source)
+        if entry is not None:
+            self._resolve(entry)
+            self._on_noted(entry)
+
+    def _resolve(self, entry: PeerEntry) -> None:
+        """Get the definitions of a connected peer's tools, where its record has changed."""
+        record, link = self.directory.get(entry.id), entry.link
+        if record is None or link is None or entry.record == record or entry.id in self._resolving:
+            return
+        if self._nursery is not None:
+            self._resolving.add(entry.id)
+            self._nursery.start_soon(self._guarded, link, self._learn_tools, entry, link, record)
+
+    async def _learn_tools(self, entry: PeerEntry, link: PeerLink, record: PeerRecord) -> None:
+        try:
+            with trio.fail_after(ANSWER):
+                tools = await self._definitions.tools(record, self._registry.label(entry), link)
+        finally:
+            self._resolving.discard(entry.id)
+        if entry.link is link:
+            self._registry.introduce(entry, record, tools)
+            self._resolve(entry)  # it may have changed meanwhile
+
+    # -- answering ----------------------------------------------------------------------------------
+
+    async def _on_hash(self, request: PeerRequest, params: Mapping[str, Any]) -> Any:
+        return {"hash": self.directory.hash()}
+
+    async def _on_pull(self, request: PeerRequest, params: Mapping[str, Any]) -> Any:
+        record, digest = PeerRecord.decode(params.get("record")), decode_digest(params.get("digest"))
+        self._take(request.peer, [record])
+        difference = self.directory.compare(digest)
+        return {
+            "record": self.directory.own.encode(),
+            "records": [record.encode() for record in difference.newer_here],
+            "want": difference.newer_there,
+        }
+
+    async def _on_push(self, request: PeerRequest, params: Mapping[str, Any]) -> Any:
+        self._take(request.peer, decode_records(params.get("records")))
+        return {}
+
+    async def _on_check(self, request: PeerRequest, params: Mapping[str, Any]) -> Any:
+        peer_id = params.get("id")
+        link = self._registry.link(peer_id) if isinstance(peer_id, str) else None
+        return {"heard": link is not None and trio.current_time() - link.heard_at < HEARD}
