@@ -2,114 +2,178 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from praxis.model.errors import PraxisError
 from praxis.model.tool import JSON
+from praxis.tools.keywords import KINDS
+from praxis.tools.schema import did_you_mean, resolve
+from praxis.tools.show import quoted, short, show
 
-_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
+MAX_ALTERNATIVES = 64
+"""Parts of a schema, its references and alternatives included, that are asked for the type of one argument."""
+MAX_NUMBER = 400
+"""Characters of a number: the longest exact double has fewer than 400 before its point."""
+
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 def coerce(schema: JSON, words: Sequence[tuple[str | None, JSON]]) -> dict[str, JSON]:
-    """Arguments of a call. `words` are (name, value), the name None for a positional one.
+    """The arguments of a call. `words` are (name, value), where the name None stands for a positional one.
 
-    Positional words follow the order of the schema's properties. A text becomes what the schema says; a value that is
-    no text, because it comes out of an earlier result, stays as it is unless the schema wants a text.
-    Raises PraxisError("invalid") that names the argument.
+    Positional words take the schema's properties in the order as written, passing over those that are given by name. A
+    text becomes what the schema says; where a text is among several types, it stays one. A value that is no text,
+    because it comes out of an earlier result, stays as it is unless the schema wants a text: then it becomes JSON.
+
+    Raises PraxisError("invalid") that names the argument. Whether the arguments fit the schema otherwise is not looked
+    at here.
     """
     found = schema.get("properties") if isinstance(schema, Mapping) else None
     properties: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
-    names = list(properties)
+    names = [name for name in properties if isinstance(name, str)]
     arguments: dict[str, JSON] = {}
-    position = 0
+    named = {name for name, _ in words if name is not None}
+    free = iter([name for name in names if name not in named])
     for name, value in words:
         if name is None:
-            while position < len(names) and names[position] in arguments:
-                position += 1
-            if position == len(names):
+            taken = next(free, None)
+            if taken is None:
                 raise PraxisError(
-                    "invalid", "one value more than the tool takes", where="arguments", hint=_takes(names)
+                    "invalid",
+                    f"there is no place for the value {show(value)}",
+                    where="arguments",
+                    hint=did_you_mean("", names),
                 )
-            name = names[position]
+            name = taken
         elif name in arguments:
-            raise PraxisError("invalid", "it is given twice", where=f"arguments.{name}")
-        elif name not in properties and not _open(schema):
-            raise PraxisError("invalid", f"there is no argument {name!r}", where="arguments", hint=_takes(names))
-        arguments[name] = _typed(properties.get(name, {}), value, f"arguments.{name}")
+            raise PraxisError("invalid", "it is given twice", where=f"arguments.{short(name)}")
+        elif name not in properties and not _is_open(schema):
+            raise PraxisError(
+                "invalid",
+                f"the tool has no argument {quoted(name)}",
+                where=f"arguments.{short(name)}",
+                hint=did_you_mean(name, names),
+            )
+        arguments[name] = _typed(_Types(schema, properties.get(name)), value, f"arguments.{short(name)}")
     return arguments
 
 
-def _open(schema: JSON) -> bool:
-    """True when a tool takes arguments that its schema does not name."""
+def _is_open(schema: JSON) -> bool:
+    """True when a tool says that it takes arguments which its schema does not name, or says nothing at all.
+
+    JSON Schema leaves every object open that is not closed, but for a word that somebody typed, a name which the
+    schema does not know is far more likely a slip.
+    """
     if not isinstance(schema, Mapping):
         return True
-    return ("additionalProperties" in schema and schema["additionalProperties"] is not False) or not schema.get(
-        "properties"
-    )
+    others = schema.get("additionalProperties", not schema.get("properties"))
+    return others is not False or bool(schema.get("patternProperties"))
 
 
-def _takes(names: Sequence[str]) -> str:
-    return f"it takes {', '.join(names[:20])}" if names else "it takes no arguments"
+class _Types:
+    """The types that a schema allows, those of its references and alternatives included."""
+
+    def __init__(self, root: JSON, schema: JSON) -> None:
+        self.kinds: dict[str, None] = {}
+        """In the order in which the schema names them; none means anything."""
+        self.values: list[JSON] = []
+        """What ``enum`` and ``const`` allow where no type stands beside them."""
+        self._root = root
+        self._left = MAX_ALTERNATIVES
+        self._look(schema)
+
+    def _look(self, schema: JSON) -> None:
+        if self._left <= 0 or not isinstance(schema, Mapping):
+            return
+        self._left -= 1
+        wanted = schema.get("type")
+        kinds = [kind for kind in (wanted if isinstance(wanted, list) else [wanted]) if isinstance(kind, str)]
+        self.kinds.update(dict.fromkeys(kind for kind in kinds if kind in KINDS))
+        if not kinds:
+            values = schema.get("enum")
+            self.values += values if isinstance(values, list) else []
+            self.values += [schema["const"]] if "const" in schema else []
+        if isinstance(reference := schema.get("$ref"), str):
+            with contextlib.suppress(LookupError):  # whoever checks the arguments notes it
+                self._look(resolve(self._root, reference))
+        for keyword in ("allOf", "anyOf", "oneOf"):
+            parts = schema.get(keyword)
+            for part in parts if isinstance(parts, list) else ():
+                self._look(part)
 
 
-def _kinds(schema: JSON) -> list[str]:
-    """The types that a schema names, those of its alternatives included."""
-    if not isinstance(schema, Mapping):
-        return []
-    named = schema.get("type")
-    kinds = (
-        [named]
-        if isinstance(named, str)
-        else [k for k in named if isinstance(k, str)]
-        if isinstance(named, list)
-        else []
-    )
-    for keyword in ("anyOf", "oneOf"):
-        parts = schema.get(keyword)
-        if isinstance(parts, list):
-            kinds += [kind for part in parts[:32] if isinstance(part, Mapping) for kind in _kinds(part)]
-    if not kinds and isinstance(schema.get("enum"), list):
-        kinds = ["enum"]
-    return kinds
-
-
-def _typed(schema: JSON, value: JSON, where: str) -> JSON:
-    kinds = _kinds(schema)
+def _typed(types: _Types, value: JSON, where: str) -> JSON:
+    kinds = types.kinds
     if not isinstance(value, str):
-        if kinds == ["string"]:
-            return json.dumps(value, ensure_ascii=False)
+        wants_text = "string" in kinds and not any(KINDS[kind](value) for kind in kinds)
+        return json.dumps(value, ensure_ascii=False) if wants_text else value
+    if types.values:
+        if value in types.values:
+            return value
+        for item in types.values:
+            if not isinstance(item, str | list | dict) and json.dumps(item) == value:
+                return item
+    if not kinds or "string" in kinds:
         return value
-    if not kinds or kinds == ["string"]:
-        return value
-    if kinds == ["enum"]:
-        return next((item for item in schema["enum"] if not isinstance(item, str) and json.dumps(item) == value), value)
     for kind in kinds:
-        taken, typed = _read(kind, value)
-        if taken:
-            return typed
-    if "string" in kinds:
-        return value
-    raise PraxisError("invalid", f"expected {' or '.join(dict.fromkeys(kinds))}, got {value[:60]!r}", where=where)
-
-
-def _read(kind: str, text: str) -> tuple[bool, JSON]:
-    """What a text is as a value of one type, and whether it is one."""
-    if kind in ("integer", "number") and _NUMBER.fullmatch(text) and len(text) <= 100:
-        if re.fullmatch(r"[+-]?\d+", text):
-            return True, int(text)
-        number = float(text)
-        return (kind == "number" or number.is_integer()) and abs(number) != float("inf"), number
-    if kind == "boolean" and text in ("true", "false"):
-        return True, text == "true"
-    if kind == "null" and text == "null":
-        return True, None
-    if kind in ("array", "object"):
         try:
-            value = json.loads(text)
-        except (ValueError, RecursionError):
-            return False, None
-        return isinstance(value, list if kind == "array" else dict), value
-    return False, None
+            return _READERS[kind](value)
+        except (ValueError, RecursionError):  # JSON as deep as the interpreter's stack is no value either
+            continue
+    raise PraxisError("invalid", f"expected {' or '.join(kinds)}, got {quoted(value)}", where=where)
+
+
+def _integer(text: str) -> int:
+    if _INTEGER.fullmatch(text) and len(text) <= MAX_NUMBER:
+        return int(text)
+    number = _float(text)
+    if not number.is_integer():
+        raise ValueError("not whole")
+    return int(number)
+
+
+def _number(text: str) -> int | float:
+    return int(text) if _INTEGER.fullmatch(text) and len(text) <= MAX_NUMBER else _float(text)
+
+
+def _float(text: str) -> float:
+    if len(text) > MAX_NUMBER or not _NUMBER.fullmatch(text):
+        raise ValueError("not a number")
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("too large")
+    return number
+
+
+def _word(text: str, values: Mapping[str, JSON]) -> JSON:
+    if text not in values:
+        raise ValueError("not the word")
+    return values[text]
+
+
+def _json(text: str, kind: type) -> JSON:
+    value = json.loads(text, parse_constant=_refuse)
+    if not isinstance(value, kind):
+        raise ValueError("another type")
+    return value
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON")
+
+
+_READERS: Mapping[str, Any] = {
+    "integer": _integer,
+    "number": _number,
+    "boolean": lambda text: _word(text, {"true": True, "false": False}),
+    "null": lambda text: _word(text, {"null": None}),
+    "array": lambda text: _json(text, list),
+    "object": lambda text: _json(text, dict),
+}
+"""What reads a text as a value of a type; each raises ValueError for a text that is none."""

@@ -1,365 +1,339 @@
 """JSON Schema, as far as MCP servers really use it: arguments are checked before a tool sees them.
 
-Schemas come from tool servers and peers, so they are remote input: nothing is fetched, depth and patterns are bounded,
-and a keyword that cannot be used is passed over, because the tool checks its arguments as well.
+After https://json-schema.org/draft/2020-12, with what older drafts called ``definitions`` and ``items`` as a list.
+Schemas come from tool servers and peers, so they are remote input: nothing is ever fetched, every check has bounds,
+and a keyword that cannot be used is passed over and noted, because the tool checks its arguments as well.
 """
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Callable, Mapping, Sequence
+import difflib
+from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import unquote
+
+import attrs
 
 from praxis.model.errors import PraxisError
 from praxis.model.tool import JSON
+from praxis.tools.keywords import KEYWORDS, LISTED, Check, Problem, Work
+from praxis.tools.pattern import Pattern, compile_pattern
+from praxis.tools.show import quoted, short, show
 
-MAX_DEPTH = 32
-"""Levels of a schema, references included, that are looked at; deeper ones count as "anything"."""
-MAX_PATTERN, MAX_MATCHED = 200, 1000
-"""Characters of a pattern, and of a text that one is tried on: Python's engine can take exponential time."""
-SHOWN = 60
-"""Characters of a value that an error shows."""
+MAX_DEPTH = 64
+"""Levels of a schema between two references; deeper ones count as "anything". Real ones have about ten."""
+MAX_PARTS = 10_000
+"""Subschemas of one schema; the rest counts as "anything". The largest of the well-known servers have some hundreds."""
+MAX_NOTES = 32
+"""Notes that are kept: enough to see what is wrong with a schema."""
+MAX_REFERENCE = 1000
+"""Characters of a reference."""
 
-Check = Callable[[JSON, str], None]
-"""Raises PraxisError("invalid") for a value at a place."""
 
-_KINDS: dict[str, Callable[[JSON], bool]] = {
-    "string": lambda value: isinstance(value, str),
-    "boolean": lambda value: isinstance(value, bool),
-    "integer": lambda value: _is_number(value) and (isinstance(value, int) or value.is_integer()),
-    "number": lambda value: _is_number(value),
-    "array": lambda value: isinstance(value, list),
-    "object": lambda value: isinstance(value, dict),
-    "null": lambda value: value is None,
-}
+@attrs.define
+class _Target:
+    """What a reference leads to. It is filled in later, because it may lead back to where the reference stands."""
+
+    check: Check | None = None
 
 
 class Validator:
-    """A schema made ready for use. `notes` names the keywords that were passed over, and why."""
+    """A schema made ready for use; making it never raises, however odd the schema.
+
+    Attributes:
+        notes: the keywords that were passed over, and why.
+    """
 
     def __init__(self, schema: JSON) -> None:
         self.notes: list[str] = []
         self._root = schema
+        self._left = MAX_PARTS
+        self._targets: dict[str, _Target] = {}
+        self._waiting: list[tuple[_Target, JSON]] = []
         self._check = self._compile(schema, 0)
+        while self._waiting:
+            target, part = self._waiting.pop()
+            target.check = self._compile(part, 0)
 
     def check(self, value: JSON, where: str = "arguments") -> None:
         """Raises PraxisError("invalid") that names the first place that does not fit, such as ``arguments.x[0].y``."""
-        self._check(value, where)
+        if self._check is None:
+            return
+        try:
+            problem = self._check(value, Work(where))
+        except RecursionError:
+            # Values and references are as deep as a stranger likes; counting levels would cost every honest call.
+            raise PraxisError("invalid", "it is nested too deeply to be checked", where=where) from None
+        if problem is not None:
+            raise problem.error(where)
 
-    def _compile(self, schema: JSON, depth: int) -> Check:
+    def _note(self, text: str) -> None:
+        if len(self.notes) < MAX_NOTES:
+            self.notes.append(short(text, LISTED))
+
+    def _compile(self, schema: JSON, depth: int) -> Check | None:
+        """One check for all keywords of a subschema; None stands for "anything"."""
         if schema is False:
-            return lambda value, where: _fail(where, "nothing may stand here", value)
+            return _nothing
         if not isinstance(schema, Mapping):
-            return _anything
-        if depth >= MAX_DEPTH:
-            self.notes.append(f"deeper than {MAX_DEPTH} levels")
-            return _anything
-        checks: list[Check] = []
+            return None
+        if depth >= MAX_DEPTH or self._left <= 0:
+            self._note(f"more than {MAX_DEPTH} levels or {MAX_PARTS} parts: the rest is not used")
+            return None
+        self._left -= 1
+        found: list[Check | None] = []
         if isinstance(reference := schema.get("$ref"), str):
-            checks.append(self._reference(reference, depth))
-        for keyword, build in _KEYWORDS.items():
-            if keyword in schema:
-                check = build(self, schema, schema[keyword], depth)
-                if check is not None:
-                    checks.append(check)
-        if not checks:
-            return _anything
-        if len(checks) == 1:
-            return checks[0]
+            found.append(self._follow(reference))
+        found += [build(schema[keyword], self._note) for keyword, build in KEYWORDS.items() if keyword in schema]
+        if any(keyword in schema for keyword in ("properties", "patternProperties", "additionalProperties")):
+            found.append(self._properties(schema, depth + 1))
+        if "required" in schema:
+            found.append(self._required(schema["required"]))
+        if "items" in schema or "prefixItems" in schema:
+            found.append(self._items(schema, depth + 1))
+        for keyword, combine in _COMBINATIONS.items():
+            parts = schema.get(keyword)
+            if isinstance(parts, list) and parts:
+                found.append(combine([self._compile(part, depth + 1) for part in parts]))
+        if "not" in schema:
+            found.append(_not(self._compile(schema["not"], depth + 1)))
+        return _all_of(found)
 
-        def all_of_them(value: JSON, where: str) -> None:
-            for check in checks:
-                check(value, where)
+    def _follow(self, reference: str) -> Check | None:
+        target = self._targets.get(reference)
+        if target is None:
+            try:
+                part = resolve(self._root, reference)
+            except LookupError as error:
+                self._note(f"$ref {quoted(reference)}: {error.args[0]}")
+                return None
+            target = self._targets[reference] = _Target()
+            self._waiting.append((target, part))
 
-        return all_of_them
-
-    def _reference(self, reference: str, depth: int) -> Check:
-        """A schema elsewhere in the same document (RFC 6901), compiled when a value gets there: it may be recursive."""
-        if not reference.startswith("#"):
-            self.notes.append(f"$ref {reference[:SHOWN]!r} is not fetched")
-            return _anything
-        target = self._root
-        for part in reference[1:].split("/")[1:]:
-            key = part.replace("~1", "/").replace("~0", "~")
-            if not isinstance(target, Mapping) or key not in target:
-                self.notes.append(f"$ref {reference[:SHOWN]!r} leads nowhere")
-                return _anything
-            target = target[key]
-        compiled: list[Check] = []
-
-        def follow(value: JSON, where: str) -> None:
-            if not compiled:
-                compiled.append(_anything)  # a reference that leads back here without going down says nothing
-                compiled[0] = self._compile(target, depth + 1)
-            compiled[0](value, where)
+        def follow(value: JSON, work: Work) -> Problem | None:
+            if target.check is None:
+                return None
+            work.spend(1)
+            key = (id(target), id(value))
+            if key in work.following:  # it leads back to itself without going down, which says nothing
+                return None
+            work.following.add(key)
+            problem = target.check(value, work)
+            work.following.discard(key)
+            return problem
 
         return follow
 
-    # -- keywords: each gives a check, or None when its value is no use -----------------------------
+    def _properties(self, schema: Mapping[str, Any], depth: int) -> Check | None:
+        """The three keywords that divide an object's fields among them."""
+        properties = schema.get("properties")
+        named = (
+            {name: self._compile(part, depth) for name, part in properties.items() if isinstance(name, str)}
+            if isinstance(properties, Mapping)
+            else {}
+        )
+        patterns = schema.get("patternProperties")
+        by_pattern = self._by_pattern(patterns, depth) if isinstance(patterns, Mapping) else []
+        # A pattern that cannot be tried leaves open which fields are additional.
+        certain = not isinstance(patterns, Mapping) or len(by_pattern) == len(patterns)
+        others = schema.get("additionalProperties", True) if certain else True
+        other = None if others is False else self._compile(others, depth)
 
-    def _type(self, schema: Mapping[str, Any], wanted: Any, depth: int) -> Check | None:
-        names = [wanted] if isinstance(wanted, str) else wanted
-        if (
-            not isinstance(names, list)
-            or not all(isinstance(name, str) and name in _KINDS for name in names)
-            or not names
-        ):
-            return None
-        kinds = [_KINDS[name] for name in names]
-        expected = " or ".join(names)
-        if len(kinds) == 1:
-            kind = kinds[0]
-
-            def of_kind(value: JSON, where: str) -> None:
-                if not kind(value):
-                    _fail(where, f"expected {expected}", value)
-
-            return of_kind
-
-        def of_one_kind(value: JSON, where: str) -> None:
-            if not any(kind(value) for kind in kinds):
-                _fail(where, f"expected {expected}", value)
-
-        return of_one_kind
-
-    def _enum(self, schema: Mapping[str, Any], allowed: Any, depth: int) -> Check | None:
-        if not isinstance(allowed, list):
-            return None
-
-        def one_of(value: JSON, where: str) -> None:
-            if not any(_same(value, item) for item in allowed):
-                _fail(where, f"expected one of {_short(', '.join(map(_show, allowed)), 200)}", value)
-
-        return one_of
-
-    def _const(self, schema: Mapping[str, Any], wanted: Any, depth: int) -> Check | None:
-        def exactly(value: JSON, where: str) -> None:
-            if not _same(value, wanted):
-                _fail(where, f"expected {_show(wanted)}", value)
-
-        return exactly
-
-    def _object(self, schema: Mapping[str, Any], properties: Any, depth: int) -> Check | None:
-        """``properties``, with what concerns the others: they are looked at together."""
-        named = properties if isinstance(properties, Mapping) else {}
-        checks = {name: self._compile(part, depth + 1) for name, part in named.items() if isinstance(name, str)}
-        others = schema.get("additionalProperties", True)
-        patterns = isinstance(schema.get("patternProperties"), Mapping)
-        other = _anything if others is True or patterns else self._compile(others, depth + 1)
-        closed = others is False and not patterns
-
-        def fits(value: JSON, where: str) -> None:
+        def check(value: JSON, work: Work) -> Problem | None:
             if not isinstance(value, dict):
-                return
+                return None
+            work.spend(len(value) + 1)
             for name, item in value.items():
-                check = checks.get(name)
-                if check is not None:
-                    check(item, f"{where}.{name}")
-                elif closed:
-                    known = ", ".join(checks) or "none"
-                    raise PraxisError(
-                        "invalid",
-                        f"there is no {_short(name, SHOWN)!r} here",
-                        where=where,
-                        hint=_short(f"it takes {known}", 300),
-                    )
-                elif other is not _anything:
-                    other(item, f"{where}.{_short(name, SHOWN)}")
-
-        return fits
-
-    def _additional(self, schema: Mapping[str, Any], others: Any, depth: int) -> Check | None:
-        return None if "properties" in schema else self._object(schema, {}, depth)
-
-    def _required(self, schema: Mapping[str, Any], names: Any, depth: int) -> Check | None:
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+                if name in named:
+                    known, part = True, named[name]
+                else:
+                    known, part = False, other
+                problem: Problem | None = None
+                if by_pattern:
+                    matched, problem = _match(by_pattern, name, item, work)
+                    known = known or matched
+                    part = named.get(name) if known else part
+                if problem is None and part is not None:
+                    problem = part(item, work)
+                if problem is None and not known and others is False:
+                    problem = _unknown(name, item, list(named))
+                if problem is not None:
+                    problem.path.append(name)
+                    return problem
             return None
 
-        def has_all(value: JSON, where: str) -> None:
+        return check
+
+    def _by_pattern(self, patterns: Mapping[str, Any], depth: int) -> list[tuple[Pattern, Check | None]]:
+        found = []
+        for text, part in patterns.items():
+            try:
+                found.append((compile_pattern(text), self._compile(part, depth)))
+            except ValueError as error:
+                self._note(f"patternProperties {quoted(text)}: {error}")
+        return found
+
+    def _required(self, names: Any) -> Check | None:
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            self._note("required: not a list of names")
+            return None
+
+        def check(value: JSON, work: Work) -> Problem | None:
             if isinstance(value, dict):
                 for name in names:
                     if name not in value:
-                        raise PraxisError("invalid", "it is required and missing", where=f"{where}.{name}")
-
-        return has_all
-
-    def _items(self, schema: Mapping[str, Any], part: Any, depth: int) -> Check | None:
-        check = self._compile(part, depth + 1)
-        prefix = schema.get("prefixItems")
-        skip = len(prefix) if isinstance(prefix, list) else 0
-
-        def each(value: JSON, where: str) -> None:
-            if isinstance(value, list):
-                for index, item in enumerate(value[skip:], skip):
-                    check(item, f"{where}[{index}]")
-
-        return None if check is _anything else each
-
-    def _prefix(self, schema: Mapping[str, Any], parts: Any, depth: int) -> Check | None:
-        if not isinstance(parts, list):
-            return None
-        checks = [self._compile(part, depth + 1) for part in parts]
-
-        def each(value: JSON, where: str) -> None:
-            if isinstance(value, list):
-                for index, (check, item) in enumerate(zip(checks, value, strict=False)):
-                    check(item, f"{where}[{index}]")
-
-        return each
-
-    def _pattern(self, schema: Mapping[str, Any], pattern: Any, depth: int) -> Check | None:
-        try:
-            if not isinstance(pattern, str) or len(pattern) > MAX_PATTERN:
-                raise ValueError("too long")
-            found = re.compile(pattern).search
-        except (ValueError, re.error, RecursionError, OverflowError):
-            self.notes.append(f"pattern {_short(str(pattern), SHOWN)!r} is not used")
+                        return Problem("", None, detail="it is required and missing", path=[name])
             return None
 
-        def matches(value: JSON, where: str) -> None:
-            if isinstance(value, str) and len(value) <= MAX_MATCHED and not found(value):
-                _fail(where, f"expected a text like {pattern}", value)
+        return check
 
-        return matches
-
-    def _any_of(self, schema: Mapping[str, Any], parts: Any, depth: int) -> Check | None:
-        return self._alternatives(parts, depth, exactly_one=False)
-
-    def _one_of(self, schema: Mapping[str, Any], parts: Any, depth: int) -> Check | None:
-        return self._alternatives(parts, depth, exactly_one=True)
-
-    def _alternatives(self, parts: Any, depth: int, *, exactly_one: bool) -> Check | None:
-        if not isinstance(parts, list) or not parts:
-            return None
-        checks = [self._compile(part, depth + 1) for part in parts]
-
-        def fits(value: JSON, where: str) -> None:
-            problems = []
-            for check in checks:
-                try:
-                    check(value, where)
-                except PraxisError as error:
-                    problems.append(error)
-            matching = len(checks) - len(problems)
-            if matching == 0:
-                raise max(problems, key=lambda problem: len(problem.where))
-            if exactly_one and matching > 1:
-                _fail(where, f"{matching} alternatives fit, where one must", value)
-
-        return fits
-
-    def _all_of(self, schema: Mapping[str, Any], parts: Any, depth: int) -> Check | None:
-        if not isinstance(parts, list):
-            return None
-        checks = [self._compile(part, depth + 1) for part in parts]
-
-        def fits(value: JSON, where: str) -> None:
-            for check in checks:
-                check(value, where)
-
-        return fits
-
-    def _not(self, schema: Mapping[str, Any], part: Any, depth: int) -> Check | None:
-        check = self._compile(part, depth + 1)
-
-        def differs(value: JSON, where: str) -> None:
-            try:
-                check(value, where)
-            except PraxisError:
-                return
-            _fail(where, "expected something else", value)
-
-        return differs
-
-    def _unique(self, schema: Mapping[str, Any], wanted: Any, depth: int) -> Check | None:
-        def distinct(value: JSON, where: str) -> None:
-            if isinstance(value, list) and len(value) > len({_key(item) for item in value}):
-                _fail(where, "expected no item twice", value)
-
-        return distinct if wanted is True else None
-
-
-def _bound(
-    words: str, kind: Callable[[JSON], bool], measure: Callable[[Any], Any], holds: Callable[[Any, Any], bool]
-) -> Any:
-    """A keyword that compares a measure of the value with a number."""
-
-    def build(_: Validator, schema: Mapping[str, Any], limit: Any, depth: int) -> Check | None:
-        if not _is_number(limit):
+    def _items(self, schema: Mapping[str, Any], depth: int) -> Check | None:
+        first, rest = schema.get("prefixItems"), schema.get("items", True)
+        if isinstance(rest, list):  # before 2020-12
+            first, rest = rest, schema.get("additionalItems", True)
+        ahead = [self._compile(part, depth) for part in first] if isinstance(first, list) else []
+        other = self._compile(rest, depth)
+        if other is None and not any(ahead):
             return None
 
-        def within(value: JSON, where: str) -> None:
-            if kind(value) and not holds(measure(value), limit):
-                _fail(where, words.format(limit), value)
+        def check(value: JSON, work: Work) -> Problem | None:
+            if not isinstance(value, list):
+                return None
+            work.spend(len(value))
+            for index, item in enumerate(value):
+                part = ahead[index] if index < len(ahead) else other
+                problem = part(item, work) if part is not None else None
+                if problem is not None:
+                    problem.path.append(index)
+                    return problem
+            return None
 
-        return within
-
-    return build
-
-
-_KEYWORDS: dict[str, Callable[[Validator, Mapping[str, Any], Any, int], Check | None]] = {
-    "type": Validator._type,
-    "enum": Validator._enum,
-    "const": Validator._const,
-    "required": Validator._required,
-    "properties": Validator._object,
-    "additionalProperties": Validator._additional,
-    "items": Validator._items,
-    "prefixItems": Validator._prefix,
-    "minimum": _bound("expected {} or more", lambda v: _is_number(v), lambda v: v, lambda v, n: v >= n),
-    "maximum": _bound("expected {} or less", lambda v: _is_number(v), lambda v: v, lambda v, n: v <= n),
-    "exclusiveMinimum": _bound("expected more than {}", lambda v: _is_number(v), lambda v: v, lambda v, n: v > n),
-    "exclusiveMaximum": _bound("expected less than {}", lambda v: _is_number(v), lambda v: v, lambda v, n: v < n),
-    "minLength": _bound("expected {} characters or more", _KINDS["string"], len, lambda v, n: v >= n),
-    "maxLength": _bound("expected {} characters or fewer", _KINDS["string"], len, lambda v, n: v <= n),
-    "minItems": _bound("expected {} items or more", _KINDS["array"], len, lambda v, n: v >= n),
-    "maxItems": _bound("expected {} items or fewer", _KINDS["array"], len, lambda v, n: v <= n),
-    "uniqueItems": Validator._unique,
-    "pattern": Validator._pattern,
-    "anyOf": Validator._any_of,
-    "oneOf": Validator._one_of,
-    "allOf": Validator._all_of,
-    "not": Validator._not,
-}
+        return check
 
 
 def compile_schema(schema: JSON) -> Validator:
-    """Make a schema ready for use. Never raises for a schema, however odd."""
+    """Make a schema ready for use. Never raises, however odd the schema."""
     return Validator(schema)
 
 
-def _anything(value: JSON, where: str) -> None:
-    pass
+def resolve(root: JSON, reference: str) -> JSON:
+    """The part of a document that ``#/a/b`` means (RFC 6901); raises LookupError, with the reason, if there is none."""
+    if not reference.startswith("#"):
+        raise LookupError("it is not fetched")
+    if len(reference) > MAX_REFERENCE or reference[1:2] not in ("", "/"):
+        raise LookupError("not a path in this schema")
+    part = root
+    for step in unquote(reference[1:]).split("/")[1:]:
+        key = step.replace("~1", "/").replace("~0", "~")
+        if isinstance(part, Mapping) and key in part:
+            part = part[key]
+        elif isinstance(part, list) and key.isascii() and key.isdigit() and len(key) < 6 and int(key) < len(part):
+            part = part[int(key)]
+        else:
+            raise LookupError("it leads nowhere")
+    return part
 
 
-def _is_number(value: JSON) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def did_you_mean(name: str, names: list[str]) -> str:
+    """A hint for a name that is not one of `names`."""
+    takes = short(f"it takes {', '.join(short(known) for known in names[:20])}" if names else "it takes none", LISTED)
+    alike = difflib.get_close_matches(short(name), [known for known in names if len(known) <= 100][:200], 1)
+    return f"did you mean {alike[0]}? {takes}" if alike else takes
 
 
-def _same(one: JSON, other: JSON) -> bool:
-    """Equal as JSON: True is not 1."""
-    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
+def _nothing(value: JSON, work: Work) -> Problem | None:
+    return Problem("", None, detail=f"nothing is taken here, got {show(value)}")
 
 
-def _key(value: JSON) -> str:
-    return repr((type(value) is bool, value))
+def _unknown(name: str, value: JSON, names: list[str]) -> Problem:
+    return Problem("", value, detail=f"there is no {quoted(name)} here", hint=did_you_mean(name, names))
 
 
-def _fail(where: str, expected: str, value: JSON) -> None:
-    raise PraxisError("invalid", f"{expected}, got {_show(value)}", where=where)
+def _match(
+    by_pattern: list[tuple[Pattern, Check | None]], name: str, item: JSON, work: Work
+) -> tuple[bool, Problem | None]:
+    """Whether a field belongs to one of the patterns, and what is wrong with it if so."""
+    matched = False
+    for pattern, part in by_pattern:
+        steps = pattern.steps(len(name))
+        if steps > work.pattern_steps:
+            return True, None
+        work.pattern_steps -= steps
+        if pattern.found_in(name):
+            matched = True
+            problem = part(item, work) if part is not None else None
+            if problem is not None:
+                return True, problem
+    return matched, None
 
 
-def _show(value: JSON) -> str:
-    if isinstance(value, dict):
-        return f"an object of {len(value)}"
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return f"a list of {len(value)}"
-    words = {None: "null", True: "true", False: "false"}
-    if value is None or isinstance(value, bool):
-        return words[value]
-    return _short(repr(value), SHOWN)
+def _all_of(found: list[Check | None]) -> Check | None:
+    checks = tuple(check for check in found if check is not None)
+    if len(checks) < 2:
+        return checks[0] if checks else None
+
+    def check(value: JSON, work: Work) -> Problem | None:
+        for each in checks:
+            problem = each(value, work)
+            if problem is not None:
+                return problem
+        return None
+
+    return check
 
 
-def _short(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
+def _any_of(found: list[Check | None]) -> Check | None:
+    if None in found:
+        return None
+
+    def check(value: JSON, work: Work) -> Problem | None:
+        work.spend(len(found))
+        problems = []
+        for each in found:
+            problem = each(value, work) if each is not None else None
+            if problem is None:
+                return None
+            problems.append(problem)
+        return _nearest(problems, value)
+
+    return check
+
+
+def _one_of(found: list[Check | None]) -> Check | None:
+    def check(value: JSON, work: Work) -> Problem | None:
+        work.spend(len(found))
+        problems = []
+        for each in found:
+            problem = each(value, work) if each is not None else None
+            if problem is not None:
+                problems.append(problem)
+        fitting = len(found) - len(problems)
+        if fitting == 1:
+            return None
+        return Problem(f"one alternative to fit, not {fitting}", value) if fitting else _nearest(problems, value)
+
+    return check
+
+
+def _nearest(problems: list[Problem], value: JSON) -> Problem:
+    """What to say when no alternative fits: the one that got furthest, or all of them if none went down."""
+    furthest = max(problems, key=lambda problem: len(problem.path))
+    if furthest.path or not all(problem.expected for problem in problems):
+        return furthest
+    return Problem(short(" or ".join(dict.fromkeys(problem.expected for problem in problems)), LISTED), value)
+
+
+def _not(part: Check | None) -> Check:
+    def check(value: JSON, work: Work) -> Problem | None:
+        if part is not None and part(value, work) is not None:
+            return None
+        return Problem("something else", value)
+
+    return check
+
+
+_COMBINATIONS: dict[str, Callable[[list[Check | None]], Check | None]] = {
+    "allOf": _all_of,
+    "anyOf": _any_of,
+    "oneOf": _one_of,
+}
