@@ -13,6 +13,7 @@ from typing import Any
 import h11
 import trio
 from hypercorn.config import Config
+from hypercorn.events import Closed, Event, Updated
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
@@ -35,6 +36,8 @@ IDLE = 20.0
 """Seconds that a connection may take for a request's head, the wait between two requests included."""
 BODY_TIMEOUT = 30.0
 """Seconds for the whole body of a request: the largest that is allowed, at about 1 Mbit/s."""
+LINGER = 1.0
+"""Seconds that the rest of a refused body is read: enough for a client on this machine or near to send all of it."""
 FINISH_PATIENCE = 1.0
 """Seconds that a disconnect is held back while the last part of the answer is being sent."""
 
@@ -85,15 +88,31 @@ async def serve_http(
 
 
 class _Http11(H11Protocol):
-    """No upgrades: to HTTP/2 and to hypercorn's WebSockets, requests are known that raise in its code; we use neither.
+    """HTTP/1.0 and 1.1 alone: no HTTP/2, no WebSockets, no tunnels.
 
-    A server may ignore Upgrade (RFC 9110, section 7.8).
+    Requests to upgrade are known that raise in hypercorn's code; we need none of it, and a server may ignore Upgrade
+    (RFC 9110, section 7.8). `reading` is what to cancel once the connection has ended.
     """
+
+    reading: trio.CancelScope
+
+    async def handle(self, event: Event) -> None:
+        await super().handle(event)
+        if isinstance(event, Closed):
+            # The reader may be waiting for the end of an answer before it takes the next request; that end never
+            # comes when the client has gone meanwhile.
+            self.reading.cancel()
 
     async def _check_protocol(self, event: h11.Request) -> None:
         pass
 
     async def _create_stream(self, request: h11.Request) -> None:
+        if request.http_version not in (b"1.1", b"1.0"):
+            await self._turn_away(505)
+            return
+        if request.method == b"CONNECT":
+            await self._turn_away(501)
+            return
         if any(name == b"upgrade" for name, _ in request.headers):
             headers = [(name, value) for name, value in request.headers if name != b"upgrade"]
             request = h11.Request(
@@ -101,18 +120,23 @@ class _Http11(H11Protocol):
             )
         await super()._create_stream(request)
 
+    async def _turn_away(self, status: int) -> None:
+        await self._send_error_response(status)
+        await self.send(Closed())
+
 
 class _Connection(TCPServer):
     """Hypercorn's connection, without TLS and HTTP/2."""
 
     async def run(self) -> None:
         sock = self.stream.socket
+        self._reading = trio.CancelScope()
         try:
             client = parse_socket_addr(sock.family, sock.getpeername())
             server = parse_socket_addr(sock.family, sock.getsockname())
             async with TaskGroup() as tasks:
                 self._task_group = tasks
-                self.protocol = _Http11(  # type: ignore[assignment]
+                protocol = _Http11(
                     self.app,
                     self.config,
                     self.context,
@@ -123,12 +147,22 @@ class _Connection(TCPServer):
                     server,
                     self.protocol_send,
                 )
+                protocol.reading = self._reading
+                self.protocol = protocol  # type: ignore[assignment]
                 await self.idle_task.restart(tasks, self._idle_timeout)
-                await self._read_data()
+                with self._reading:
+                    await self._read_data()
+                # Nothing is waited for any more; hypercorn would keep the place until the idle time is over.
+                await self.idle_task.stop()
         except OSError:
             pass  # the client has gone
         finally:
             await self._close()
+
+    async def protocol_send(self, event: Event) -> None:
+        if isinstance(event, Updated) and event.idle and self._reading.cancel_called:
+            return  # an answer that ended after its client had gone: there is no next request to wait for
+        await super().protocol_send(event)
 
 
 def finish_responses(app: App, patience: float = FINISH_PATIENCE) -> App:
@@ -173,26 +207,27 @@ def limit_bodies(app: App, max_body: int) -> App:
             return
         announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         if announced.isdigit() and int(announced) > max_body:
-            await _refuse(send, 413, "too_large", f"a body of {int(announced)} bytes; {max_body} are allowed")
+            detail = f"a body of {int(announced)} bytes; {max_body} are allowed"
+            await _refuse(receive, send, 413, "too_large", detail)
             return
-        parts: list[bytes] = []
-        size = 0
+        body = bytearray()  # one piece: a client may send it byte by byte
         with trio.move_on_after(BODY_TIMEOUT) as patience:
             while True:
                 message = await receive()
                 if message["type"] != "http.request":
                     return
-                parts.append(message.get("body", b""))
-                size += len(parts[-1])
-                if size > max_body:
-                    await _refuse(send, 413, "too_large", f"a body of more than {max_body} bytes")
-                    return
+                body += message.get("body", b"")
+                if len(body) > max_body:
+                    break
                 if not message.get("more_body"):
                     break
-        if patience.cancelled_caught:
-            await _refuse(send, 408, "timeout", f"the body was not there within {BODY_TIMEOUT:g} s")
+        if len(body) > max_body:
+            await _refuse(receive, send, 413, "too_large", f"a body of more than {max_body} bytes")
             return
-        whole: Any = {"type": "http.request", "body": b"".join(parts), "more_body": False}
+        if patience.cancelled_caught:
+            await _refuse(receive, send, 408, "timeout", f"the body was not there within {BODY_TIMEOUT:g} s")
+            return
+        whole: Any = {"type": "http.request", "body": bytes(body), "more_body": False}
 
         async def receive_whole() -> Any:
             nonlocal whole
@@ -206,13 +241,32 @@ def limit_bodies(app: App, max_body: int) -> App:
     return limited
 
 
-async def _refuse(send: Send, status: int, code: str, detail: str) -> None:
-    """A problem (RFC 9457), after which the connection is closed: the rest of the body is not wanted."""
+async def _refuse(receive: Receive, send: Send, status: int, code: str, detail: str) -> None:
+    """A problem (RFC 9457), after which the connection is closed.
+
+    The rest of the body is not wanted, but it is read for a moment: closing over unread bytes resets the connection,
+    and the answer could be lost with it. Hypercorn's queue is kept empty to the end, because with a full one its last
+    send never returns.
+    """
     body = json.dumps({"title": detail, "status": status, "code": code, "detail": detail}).encode()
     headers = [
         (b"content-type", b"application/problem+json"),
         (b"content-length", b"%d" % len(body)),
         (b"connection", b"close"),
     ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    all_read = trio.Event()
+
+    async def read_on() -> None:
+        while True:
+            message = await receive()
+            if message["type"] != "http.request" or not message.get("more_body"):
+                all_read.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read_on)
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+        with trio.move_on_after(LINGER):
+            await all_read.wait()
+        await send({"type": "http.response.body", "body": b""})
+        nursery.cancel_scope.cancel()
