@@ -369,6 +369,7 @@ class Agent:
             bus=self.bus,
             metrics=self.metrics,
             clock=time.time,
+            chance=random.SystemRandom(),
             addresses=self._own_addresses.listed,
         )
         await self._discovery.run(task_status=task_status)

@@ -74,7 +74,9 @@ class Dialer:
         if entry is None or entry.state == "blocked":
             return
         moved = entry.learn(candidates) or boot > entry.boot
-        if entry.state == "left" and boot >= entry.boot:
+        # A beacon that was under way when the peer said goodbye does not bring it back; one of a new start does.
+        said_goodbye = self._gossip.directory.tombstone(peer_id) is not None
+        if entry.state == "left" and (boot > entry.boot or (boot == entry.boot and not said_goodbye)):
             entry.state, moved = "idle", True
         if moved:
             entry.tell()
@@ -89,8 +91,10 @@ class Dialer:
 
     def consider(self, entry: PeerEntry) -> None:
         """Something about this peer is new: see to it that there is a line, if there should be one."""
-        if self._near is not None or len(self._gossip.directory) > self._max_peers:
+        if self._near is not None:
             self._grown.set()
+        elif len(self._gossip.directory) > self._max_peers:
+            self._choose()
         if self._nursery is not None and entry.id not in self._kept and self._wanted(entry):
             self._kept.add(entry.id)
             self._nursery.start_soon(self._keep, entry)
@@ -118,11 +122,11 @@ class Dialer:
     def _choose(self) -> None:
         registry, directory = self._lines.registry, self._gossip.directory
         members = directory.others()
-        near = neighbours(directory.own.id, members) if len(members) > self._max_peers else None
+        near = neighbours(directory.own.id, members) if len(members) >= self._max_peers else None
         if near == self._near:
             return
         self._near = near
-        for peer_id in members if near is None else near:
+        for peer_id in sorted(members if near is None else near):
             entry = registry.entry(peer_id)
             if entry is not None:
                 self.consider(entry)

@@ -96,6 +96,7 @@ class Discovery:
         bus: EventBus,
         metrics: Metrics,
         clock: Callable[[], float],
+        chance: random.Random,
         addresses: tuple[str, ...] = (),
         transport: Transport | None = None,
     ) -> None:
@@ -107,6 +108,7 @@ class Discovery:
             on_found: told of every beacon with something new in it; must not block. `on_bye` likewise, with the boot
                 number of the start that is over.
             clock: seconds since the epoch.
+            chance: spreads announcements and answers in time.
             addresses: ``HOST:PORT`` to list besides the address that our datagrams come from.
             transport: sockets of another kind, for tests.
         """
@@ -123,7 +125,7 @@ class Discovery:
             config.port, _families(config), interfaces=("lo",) if loopback_only else config.interfaces
         )
         self._reader = BeaconReader(identity.beacon_keys, peer_id_digest(identity.peer_id))
-        self._chance = random.SystemRandom()
+        self._chance = chance
         self._seq = 0
         self._again = trio.Event()
         self._withdrawn = False

@@ -110,7 +110,7 @@ class Gossip:
     async def introduce(self, link: PeerLink) -> None:
         """Make both directories the same over a new line; whoever has dialed it does that. Raises PraxisError."""
         if link.dialer:
-            await self._exchange(link)
+            await self._compare(link)
         entry = self._registry.entry(link.peer_id)
         if entry is not None:
             self._resolve(entry)
@@ -167,15 +167,14 @@ class Gossip:
     # -- asking -------------------------------------------------------------------------------------
 
     async def _compare(self, link: PeerLink) -> None:
-        answer = await self._call(link, "directory.hash", {})
-        if answer.get("hash") != self.directory.hash():
-            await self._exchange(link)
-
-    async def _exchange(self, link: PeerLink) -> None:
-        own = self.directory.own
-        params = {"record": own.encode(), "digest": encode_digest(self.directory.digest())}
-        answer = await self._call(link, "directory.pull", params)
-        self._take(link.peer_id, [PeerRecord.decode(answer.get("record")), *decode_records(answer.get("records"))])
+        """Make both directories the same. Each side says what is true of itself, whatever the other one has heard."""
+        own = {"record": self.directory.own.encode(), "hash": self.directory.hash()}
+        answer = await self._call(link, "directory.hash", own)
+        self._take(link.peer_id, [PeerRecord.decode(answer.get("record"))])
+        if answer.get("hash") == self.directory.hash():
+            return
+        answer = await self._call(link, "directory.pull", {"digest": encode_digest(self.directory.digest())})
+        self._take(link.peer_id, decode_records(answer.get("records")))
         records = self.directory.select(decode_ids(answer.get("want")))
         if records:
             await self._call(link, "directory.push", {"records": [record.encode() for record in records]})
@@ -188,7 +187,7 @@ class Gossip:
 
     async def _ask(self, link: PeerLink) -> None:
         try:
-            await self._exchange(link)
+            await self._compare(link)
         finally:
             self._asking.discard(link.peer_id)
 
@@ -261,17 +260,12 @@ class Gossip:
     # -- answering ----------------------------------------------------------------------------------
 
     async def _on_hash(self, request: PeerRequest, params: Mapping[str, Any]) -> Any:
-        return {"hash": self.directory.hash()}
+        self._take(request.peer, [PeerRecord.decode(params.get("record"))])
+        return {"record": self.directory.own.encode(), "hash": self.directory.hash()}
 
     async def _on_pull(self, request: PeerRequest, params: Mapping[str, Any]) -> Any:
-        record, digest = PeerRecord.decode(params.get("record")), decode_digest(params.get("digest"))
-        self._take(request.peer, [record])
-        difference = self.directory.compare(digest)
-        return {
-            "record": self.directory.own.encode(),
-            "records": [record.encode() for record in difference.newer_here],
-            "want": difference.newer_there,
-        }
+        difference = self.directory.compare(decode_digest(params.get("digest")))
+        return {"records": [record.encode() for record in difference.newer_here], "want": difference.newer_there}
 
     async def _on_push(self, request: PeerRequest, params: Mapping[str, Any]) -> Any:
         self._take(request.peer, decode_records(params.get("records")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import random
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -151,6 +152,7 @@ def make_agent(
         bus=bus,
         metrics=metrics,
         clock=lambda: EPOCH + trio.current_time() + skew,
+        chance=random.Random(number),
         transport=station,
         **more,
     )

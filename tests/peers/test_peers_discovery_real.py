@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from praxis.peers.identity import Identity, NetworkKey, load_identity
 
 KEY = NetworkKey(bytes(range(32)))
 LONE_AGENT = """
-import sys, time
+import random, sys, time
 from pathlib import Path
 import trio
 from praxis.config.schema import Discovery as Settings
@@ -37,7 +38,7 @@ async def main(state_dir, port, key):
         Settings(port=port), loopback_only=True,
         identity=load_identity(name="child", keys=[key], rendezvous="praxis", state_dir=state_dir),
         boot=next_boot(state_dir, int(time.time() * 1000)), tcp_port=4002,
-        on_found=on_found, on_bye=print, bus=EventBus(), metrics=Metrics(), clock=time.time,
+        on_found=on_found, on_bye=print, bus=EventBus(), metrics=Metrics(), clock=time.time, chance=random.Random(1),
     )
     with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
@@ -90,6 +91,7 @@ def make_discovery(identity: Identity, ears: Ears, port: int, *, tcp_port: int, 
         bus=EventBus(),
         metrics=Metrics(),
         clock=time.time,
+        chance=random.Random(1),
     )
 
 

@@ -1,0 +1,203 @@
+"""One agent of a simulation: the peer modules that the daemon runs, without TLS, HTTP and tools that do anything."""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any
+
+import trio
+
+from praxis.config.schema import P2P
+from praxis.config.schema import Discovery as DiscoverySettings
+from praxis.model.errors import PraxisError
+from praxis.model.peer import PeerId, PeerState
+from praxis.model.tool import Tool
+from praxis.net.tls import Broken
+from praxis.observe.events import EventBus
+from praxis.observe.metrics import Metrics
+from praxis.peers.bootstrap import Bootstrap
+from praxis.peers.dialer import Dialer
+from praxis.peers.directory import Directory
+from praxis.peers.discovery import Discovery
+from praxis.peers.gossip import Gossip
+from praxis.peers.identity import Identity, peer_id_text
+from praxis.peers.lines import Lines, Opened
+from praxis.peers.own_addresses import OwnAddresses
+from praxis.peers.record import PeerRecord, ToolEntry
+from praxis.peers.registry import PeerRegistry
+from praxis.peers.request import PeerRequest
+from praxis.sim.network import Host, SimNetwork, SimPipe, SimTransport
+from praxis.wire.beacon import network_tag
+
+KEY = b"simulation key, 32 bytes long..."
+EPOCH = 1_700_000_000.0
+"""What the clocks of a simulation show at its start."""
+_CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+
+
+class SimAgent:
+    """`skew` is what its clock is off by, in seconds."""
+
+    def __init__(
+        self,
+        network: SimNetwork,
+        number: int,
+        *,
+        config: P2P,
+        boot: int = 1,
+        segment: int = 0,
+        skew: float = 0.0,
+        announce: bool = True,
+    ) -> None:
+        self.name = f"agent-{number}"
+        self.address = f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
+        self.peer_id: PeerId = peer_id_text(hashlib.sha256(self.name.encode()).digest())
+        self.metrics = Metrics()
+        self.bus = EventBus(clock=trio.current_time)
+        self.host = network.hosts.setdefault(self.address, Host(self.address, segment))
+        self.host.peer_id = self.peer_id
+        self._network = network
+        self._announce = announce
+        self._scope = trio.CancelScope()
+        self._tools: dict[str, dict[str, Any]] = {}
+
+        def clock() -> float:
+            return EPOCH + trio.current_time() + skew
+
+        self.registry = PeerRegistry(self.name, bus=self.bus, clock=clock)
+        self.directory = Directory(PeerRecord(self.peer_id, self.name, boot, 0))
+        self.gossip = Gossip(
+            self.directory,
+            self.registry,
+            metrics=self.metrics,
+            clock=clock,
+            chance=network.chance,
+            on_noted=lambda entry: self.dialer.consider(entry),
+        )
+        identity = Identity(self.peer_id, self.name, b"", _CONTEXT, _CONTEXT, (KEY,), network_tag(KEY))
+        self._lines = Lines(
+            self.registry,
+            identity,
+            addresses=OwnAddresses([f"{self.address}:{config.port}"]),
+            config=config,
+            boot=boot,
+            software="praxis/sim",
+            handler=self._answer,
+            gossip=self.gossip,
+            metrics=self.metrics,
+            authenticate=_authenticate,
+        )
+        connect = partial(_connect, network, self.address)
+        self.dialer = Dialer(
+            self._lines, self.gossip, max_peers=config.max_peers, chance=network.chance, connect=connect
+        )
+        self._bootstrap = Bootstrap(
+            self._lines, config.bootstrap_nodes, chance=network.chance, connect=connect, resolve=_resolve
+        )
+        self._discovery = Discovery(
+            DiscoverySettings(interval=30.0),
+            loopback_only=False,
+            identity=identity,
+            boot=boot,
+            tcp_port=config.port,
+            on_found=lambda found: self.dialer.found(found.peer_id, found.boot, found.candidates),
+            on_bye=self.dialer.left,
+            bus=self.bus,
+            metrics=self.metrics,
+            clock=clock,
+            chance=network.chance,
+            transport=SimTransport(network, self.host),
+        )
+        self._port = config.port
+        self.alive = True
+        network.agents.append(self)
+
+    @property
+    def messages(self) -> float:
+        """Messages about the directory that it has sent."""
+        counter = "praxis_p2p_directory_messages_total"
+        lines = self.metrics.render().splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(counter))
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Until it is killed or cancelled."""
+        with self._scope:
+            async with trio.open_nursery() as nursery:
+                self.host.nursery, self.host.accept = nursery, self._accept
+                self.gossip.publish(addrs=(f"{self.address}:{self._port}",))
+                await nursery.start(self.gossip.run)
+                await nursery.start(self.dialer.run)
+                nursery.start_soon(self._bootstrap.run)
+                if self._announce:
+                    await nursery.start(self._discovery.run)
+                task_status.started()
+        self.host.nursery = self.host.accept = None
+
+    def kill(self, *, silently: bool = False) -> None:
+        """End it without a goodbye; `silently` as when its machine loses power: nobody is told."""
+        self.alive = False
+        if silently:
+            self._network.silence(self.address)
+        for pipe in list(self.host.pipes):
+            pipe.reset(silently=silently)
+        self.host.accept = None
+        self._scope.cancel()
+
+    def show(self, tools: Iterable[str]) -> None:
+        """Its tools are these from now on."""
+        self._tools = {}
+        entries = []
+        for name in tools:
+            tool = Tool(self.name, "sim", {"name": name, "inputSchema": {"type": "object"}})
+            self._tools[tool.digest] = dict(tool.definition)
+            entries.append(ToolEntry("sim", name, tool.digest))
+        self.gossip.publish(tools=tuple(entries))
+
+    def knows(self, peer_id: PeerId, tool: str) -> bool:
+        """Whether its directory says that this peer has the tool."""
+        record = self.directory.get(peer_id)
+        return record is not None and any(entry.name == tool for entry in record.tools)
+
+    def state_of(self, other: SimAgent) -> PeerState | None:
+        """Where it sees another agent."""
+        entry = self.registry.entry(other.peer_id)
+        return entry.state if entry is not None else None
+
+    async def _accept(self, pipe: SimPipe, peer_id: PeerId) -> None:
+        await self._lines.serve(pipe, peer_id, dialer=False)
+
+    async def _answer(self, request: PeerRequest) -> Any:
+        params = request.params
+        method = self.gossip.methods.get(request.method)
+        if method is not None and isinstance(params, Mapping):
+            return await method(request, params)
+        if request.method == "card.get":
+            texts = {"name": self.name, "version": "1", "description": "", "url": "", "peer_id": self.peer_id}
+            return {**texts, "skills": []}
+        if request.method == "tools.describe":
+            return {"tools": {digest: self._tools[digest] for digest in params["digests"] if digest in self._tools}}
+        raise PraxisError("not_found", f"no method {request.method!r}")
+
+
+async def _connect(network: SimNetwork, source: str, host: str, port: int) -> Opened:
+    return await network.connect(source, host)
+
+
+async def _authenticate(opened: Opened, identity: Identity, *, dialer: bool, expected: PeerId | None = None) -> Opened:
+    pipe, peer_id = opened
+    await trio.lowlevel.checkpoint()
+    if peer_id == identity.peer_id:
+        pipe.close()
+        raise Broken("self", "this is the agent itself")
+    if expected is not None and peer_id != expected:
+        pipe.close()
+        raise Broken("wrong_id", f"expected {expected} there, found {peer_id}")
+    return opened
+
+
+async def _resolve(host: str, port: int) -> list[str]:
+    await trio.lowlevel.checkpoint()
+    return [f"{host}:{port}"]

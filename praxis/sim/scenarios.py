@@ -1,0 +1,158 @@
+"""What happens to a simulated network, and how long it takes to be as it should be again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import attrs
+import trio
+
+from praxis.config.schema import P2P
+from praxis.peers.gossip import ROUND
+from praxis.peers.neighbours import COUNT
+from praxis.sim.agent import SimAgent
+from praxis.sim.network import SimNetwork
+
+LOOK = 0.005
+"""Seconds between two looks at the directories; the measured times are that exact."""
+SETTLE = 3 * ROUND
+LONG = 1800.0
+"""Seconds until a simulation that does not come to its end has failed."""
+CHURN = 10
+"""One agent in so many ends without a goodbye, and one in so many is new."""
+
+
+@attrs.frozen
+class Figures:
+    """Of one run. Times are in seconds of simulated time."""
+
+    agents: int
+    lines: float
+    """Lines per agent."""
+    spread_hops: float
+    """Until 95 % of the agents knew a new tool, in latencies of the network."""
+    rounds: float
+    """Until all of them did, in rounds of comparison."""
+    messages: float
+    """Directory messages per agent for that one change."""
+    churn: float
+    """Until all directories were the same after the churn and no dead agent had a line or tools any more."""
+    merge: float
+    """Likewise after halves that were cut off from each other for minutes, with changes in both, had met again."""
+
+
+async def measure(size: int, seed: int, *, max_peers: int = 256, latency: float = 0.02, loss: float = 0.05) -> Figures:
+    """The whole life of a network of five agents or more. Raises trio.TooSlowError when it does not come to rest."""
+    network = SimNetwork(seed, latency=latency, jitter=latency / 10, loss=loss)
+    with trio.fail_after(LONG):
+        async with trio.open_nursery() as nursery:
+            agents = await grow(network, nursery, size, max_peers=max_peers)
+            spread_hops, rounds, messages = await _spread(network, agents)
+            lines = sum(len(agent.registry.links()) for agent in agents) / size
+            churn = await _churn(network, nursery, agents, max_peers=max_peers)
+            merge = await _merge(network, agents)
+            nursery.cancel_scope.cancel()
+    return Figures(size, lines, spread_hops, rounds, messages, churn, merge)
+
+
+async def grow(
+    network: SimNetwork, nursery: trio.Nursery, size: int, *, max_peers: int, first: int = 1
+) -> list[SimAgent]:
+    """So many agents more; all know the first few, and those on their segment. Returns when all know each other."""
+    agents = [
+        SimAgent(network, number, config=config_of(max_peers), segment=number // 32)
+        for number in range(first, first + size)
+    ]
+    for agent in agents:
+        await nursery.start(agent.run)
+        await trio.sleep(LOOK)
+    everybody = network_agents(network)
+    await until(lambda: same(everybody))
+    if len(everybody) > max_peers:  # lines from the time when there were fewer agents are closed when they idle
+        await until(lambda: all(len(agent.registry.links()) < 4 * COUNT for agent in everybody), 10.0)
+    return agents
+
+
+def config_of(max_peers: int) -> P2P:
+    return P2P(max_peers=max_peers, bootstrap_nodes=("10.0.0.1:4001", "10.0.0.2:4001", "10.0.0.3:4001"))
+
+
+def network_agents(network: SimNetwork) -> list[SimAgent]:
+    """All that have been started here and not been killed."""
+    return [agent for agent in network.agents if agent.alive]
+
+
+def same(agents: Sequence[SimAgent]) -> bool:
+    """Whether all directories are the same and complete."""
+    return len({agent.directory.hash() for agent in agents}) == 1 and len(agents[0].directory) >= len(agents)
+
+
+async def until(condition: Callable[[], bool], pause: float = 10 * LOOK) -> None:
+    while not condition():  # noqa: ASYNC110 - many agents at once, and the clock is a virtual one
+        await trio.sleep(pause)
+
+
+async def _spread(network: SimNetwork, agents: Sequence[SimAgent]) -> tuple[float, float, float]:
+    await trio.sleep(SETTLE)
+    await until(lambda: same(agents))
+    owner = agents[len(agents) // 2]
+    idle = await _chatter(agents, SETTLE)
+    before = sum(agent.messages for agent in agents)
+    began = trio.current_time()
+    owner.show(["new_tool"])
+    missing = set(agents)
+
+    def left(most: int) -> bool:
+        missing.difference_update([agent for agent in missing if agent.knows(owner.peer_id, "new_tool")])
+        return len(missing) <= most
+
+    await until(lambda: left(len(agents) // 20), LOOK)
+    hops = (trio.current_time() - began) / network.latency
+    await until(lambda: left(0), LOOK)
+    took = trio.current_time() - began
+    await trio.sleep(SETTLE)
+    messages = sum(agent.messages for agent in agents) - before - idle * (took + SETTLE) / SETTLE
+    return hops, took / ROUND, messages / len(agents)
+
+
+async def _chatter(agents: Sequence[SimAgent], seconds: float) -> float:
+    """Messages of a network in which nothing changes."""
+    before = sum(agent.messages for agent in agents)
+    await trio.sleep(seconds)
+    return sum(agent.messages for agent in agents) - before
+
+
+async def _churn(network: SimNetwork, nursery: trio.Nursery, agents: list[SimAgent], *, max_peers: int) -> float:
+    count = max(1, len(agents) // CHURN)
+    dead = [agents.pop(network.chance.randrange(4, len(agents))) for _ in range(count)]
+    began = trio.current_time()
+    for number, agent in enumerate(dead):
+        agent.kill(silently=number % 2 == 0)
+    agents += await grow(network, nursery, count, max_peers=max_peers, first=len(network.agents) + 1)
+    await until(lambda: same(agents) and not any(routable(agent, dead) for agent in agents), 1.0)
+    return trio.current_time() - began
+
+
+def routable(agent: SimAgent, others: Sequence[SimAgent]) -> bool:
+    """Whether an agent would give work to one of these."""
+    owners = {owner.peer_id for owner in agent.registry.owners()}
+    return any(other.peer_id in owners for other in others)
+
+
+async def _merge(network: SimNetwork, agents: Sequence[SimAgent]) -> float:
+    half = len(agents) // 2
+    network.partition({a.address for a in agents[:half]}, {a.address for a in agents[half:]})
+    await trio.sleep(120)
+    agents[0].show(["left"])
+    agents[-1].show(["right"])
+    await trio.sleep(60)
+    network.partition()
+    began = trio.current_time()
+    await until(
+        lambda: (
+            same(agents)
+            and all(a.knows(agents[0].peer_id, "left") and a.knows(agents[-1].peer_id, "right") for a in agents)
+        ),
+        1.0,
+    )
+    return trio.current_time() - began

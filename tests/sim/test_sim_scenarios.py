@@ -1,0 +1,154 @@
+"""The peer modules of the daemon on an imagined network: news spreads, wounds heal, and a seed repeats it all."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+
+import pytest
+import trio
+
+from praxis.peers import directory
+from praxis.sim.agent import SimAgent
+from praxis.sim.network import SimNetwork
+from praxis.sim.run import simulate
+from praxis.sim.scenarios import Figures, config_of, grow, measure, same, until
+
+HOPS = 13
+ROUNDS = 3
+SILENCE = 30.0
+"""Seconds until a line that nobody answers on is given up, by the default keepalive."""
+
+
+@pytest.fixture(autouse=True)
+def _quiet(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR, "praxis.peers")
+
+
+async def _measure(size: int, max_peers: int, seed: int) -> Figures:
+    return await measure(size, seed, max_peers=max_peers)
+
+
+@pytest.mark.parametrize(
+    ("size", "max_peers", "seed"), [(6, 256, 1), (6, 256, 2), (8, 256, 3), (8, 256, 4), (8, 256, 5), (22, 6, 6)]
+)
+def test_news_spreads_and_wounds_heal(size: int, max_peers: int, seed: int) -> None:
+    figures = simulate(partial(_measure, size, max_peers), seed)
+    assert figures.spread_hops <= HOPS
+    assert figures.rounds <= ROUNDS
+    assert figures.messages <= 10
+    assert figures.churn <= SILENCE + 60
+    assert figures.merge <= 90
+
+
+def test_the_same_seed_gives_the_same_run() -> None:
+    one, again, other = (simulate(partial(_measure, 5, 256), seed) for seed in (7, 7, 8))
+    assert one == again
+    assert one != other
+
+
+def run(scenario: object, seed: int = 1) -> None:
+    simulate(scenario, seed)  # type: ignore[arg-type]
+
+
+def test_clocks_a_day_apart_do_not_keep_agents_apart() -> None:
+    async def scenario(seed: int) -> None:
+        network = SimNetwork(seed)
+        config = config_of(256)
+        agents = [
+            SimAgent(network, n, config=config, skew=skew) for n, skew in ((11, 0.0), (12, 86_400.0), (13, -86_400.0))
+        ]
+        async with trio.open_nursery() as nursery:
+            for agent in agents:
+                await nursery.start(agent.run)
+            with trio.fail_after(10):
+                await until(lambda: same(agents) and len(agents[0].directory) == 3)
+            nursery.cancel_scope.cancel()
+
+    run(scenario)
+
+
+def test_an_agent_that_is_heard_by_others_alone_is_shown_so() -> None:
+    async def scenario(seed: int) -> None:
+        network = SimNetwork(seed)
+        async with trio.open_nursery() as nursery:
+            one, two, three = await grow(network, nursery, 3, max_peers=256)
+            network.cut(one.address, three.address)
+            with trio.fail_after(120):
+                await until(lambda: one.state_of(three) == "indirect")
+            assert one.state_of(two) == "connected"
+            network.mend(one.address, three.address)
+            with trio.fail_after(120):
+                await until(lambda: one.state_of(three) == "connected")
+            nursery.cancel_scope.cancel()
+
+    run(scenario)
+
+
+def test_who_leaves_is_gone_everywhere_and_stays_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(directory, "TOMBSTONE", 900.0)
+
+    async def scenario(seed: int) -> None:
+        network = SimNetwork(seed)
+        async with trio.open_nursery() as nursery:
+            one, two, three = await grow(network, nursery, 3, max_peers=256)
+            three.gossip.publish(left=True)
+            await trio.sleep(1)
+            three.kill()
+            await trio.sleep(300)
+            for agent in (one, two):
+                assert agent.directory.get(three.peer_id) is None
+                assert agent.state_of(three) == "left"
+            await trio.sleep(directory.TOMBSTONE + 60)
+            assert all(agent.directory.get(three.peer_id) is None for agent in (one, two))
+            nursery.cancel_scope.cancel()
+
+    run(scenario)
+
+
+def test_a_restarted_agent_is_found_again_with_what_it_has_now() -> None:
+    async def scenario(seed: int) -> None:
+        network = SimNetwork(seed)
+        async with trio.open_nursery() as nursery:
+            one, two, three = await grow(network, nursery, 3, max_peers=256)
+            three.show(["old"])
+            await until(lambda: one.knows(three.peer_id, "old"))
+            three.kill(silently=True)
+            network.heal(three.address)
+            again = SimAgent(network, 3, config=config_of(256), boot=2)
+            await nursery.start(again.run)
+            again.show(["new"])
+            with trio.fail_after(5):
+                await until(
+                    lambda: all(a.knows(again.peer_id, "new") and a.registry.link(again.peer_id) for a in (one, two))
+                )
+            assert not one.knows(again.peer_id, "old")
+            nursery.cancel_scope.cancel()
+
+    run(scenario)
+
+
+def test_a_forged_record_of_a_peer_is_put_right() -> None:
+    async def scenario(seed: int) -> None:
+        network = SimNetwork(seed)
+        async with trio.open_nursery() as nursery:
+            one, two, liar = await grow(network, nursery, 3, max_peers=256)
+            record = one.directory.get(two.peer_id)
+            assert record is not None
+            forged = {**record.encode(), "rev": record.rev + 100, "tools": [["evil", "rm", "0" * 16]]}
+            link = liar.registry.link(one.peer_id)
+            assert link is not None
+            await link.call("directory.push", {"records": [forged]})
+            await trio.sleep(1)
+            assert not one.knows(two.peer_id, "rm")
+            link = liar.registry.link(two.peer_id)
+            assert link is not None
+            await link.call("directory.push", {"records": [forged]})
+            await trio.sleep(30)
+            assert two.directory.refuted == 1
+            assert two.directory.own.rev > record.rev + 100
+            assert same([one, two, liar])
+            assert not one.knows(two.peer_id, "rm")
+            nursery.cancel_scope.cancel()
+
+    run(scenario)
