@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from praxis.model.errors import PraxisError
@@ -50,9 +50,16 @@ class Catalog:
         params: dict[str, Any] = {"source": tool.source, "name": tool.name, "arguments": arguments}
         if context.run_id is not None:
             params["meta"] = {"run": context.run_id}
-        value = await link.call("tool.call", params, on_progress=context.on_progress)
+        value = await link.call("tool.call", params, on_progress=_objects_only(context.on_progress))
         if not isinstance(value, Mapping) or not isinstance(value.get("content", []), list):
             raise PraxisError(
                 "unavailable", f"agent {tool.agent} answered with something else than a result", delivered=True
             )
         return ToolResult(value)
+
+
+def _objects_only(take: Callable[[Mapping[str, JSON]], None] | None) -> Callable[[JSON], None] | None:
+    """Progress as a peer sends it may be any JSON value; what is no object is not passed on."""
+    if take is None:
+        return None
+    return lambda value: take(value) if isinstance(value, Mapping) else None

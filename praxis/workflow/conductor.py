@@ -10,26 +10,29 @@ import trio
 
 from praxis.model.errors import PraxisError
 from praxis.model.plan import Step
-from praxis.model.run import Problem, StepRecord
+from praxis.model.run import Problem
 from praxis.model.tool import JSON, CallContext, Tool, ToolResult
 from praxis.observe.events import EventBus
 from praxis.observe.metrics import Counter
 from praxis.tools.coerce import coerce
-from praxis.workflow.router import Route
+from praxis.workflow.router import Candidate, Route
 from praxis.workflow.runs import Run, problem_of
 from praxis.workflow.values import resolve, value_of
 
 STEPS_AT_ONCE = 64
 """Steps of one run that run at once; more wait. Enough to keep a few machines busy, small beside a peer's 256."""
 
-Call = Callable[[Route, dict[str, JSON], CallContext], Awaitable[tuple[ToolResult, Tool]]]
+MAX_DETAIL = 2000
+"""Characters of a failed tool's own words in the step's error, as in an error of a peer; the result has all of them."""
+
+Call = Callable[[Route, dict[str, JSON], CallContext, Callable[[Candidate], None]], Awaitable[ToolResult]]
 
 
 class Conductor:
     """Starts each step of one run when all that it waits for has succeeded.
 
-    `call` calls a tool by its route and says which candidate answered; `on_cancelling` is told at once when the run is
-    being cancelled, by whomever.
+    `call` calls a tool by its route and says which candidate it is about to ask; `on_cancelling` is told at once when
+    the run is being cancelled, by whomever.
     """
 
     def __init__(
@@ -106,36 +109,49 @@ class Conductor:
         run = self._run
         route = run.routes[step.id]
         choice = route.choice
-        record = run.steps[step.id] = attrs.evolve(run.steps[step.id], state="running", started_at=self._clock())
+        run.steps[step.id] = attrs.evolve(run.steps[step.id], state="running", started_at=self._clock())
         self._bus.publish("step.started", run_id=run.id, step=step.id, tool=choice.tool, agent=choice.agent)
         began = trio.current_time()
         context = CallContext(run.caller, run.id, lambda value: self._progress(step, value))
         changes: dict[str, Any]
         try:
             arguments = arguments_of(step, route.candidates[0].tool, self._values)
-            result, tool = await self._call(route, arguments, context)
+            result = await self._call(route, arguments, context, lambda asked: self._asked(step, asked))
         except PraxisError as error:
             changes = {"state": "failed", "error": problem_of(error)}
         except trio.Cancelled:
-            self._end(record, began, choice.agent, {"state": "cancelled"})
+            self._end(step, began, {"state": "cancelled"})
+            raise
+        except Exception:  # a bug: the run ends with it, but not with a step that seems to run for ever
+            problem = Problem("internal", "the step failed; the agent's log says why")
+            self._end(step, began, {"state": "failed", "error": problem})
             raise
         else:
             failure = (
-                Problem("tool_error", result.text[:2000] or "the tool says that it failed") if result.is_error else None
+                Problem("tool_error", result.text[:MAX_DETAIL] or "the tool says that it failed")
+                if result.is_error
+                else None
             )
             changes = {"state": "failed" if failure else "succeeded", "error": failure, "result": result.value}
-            if tool is not route.candidates[0].tool:
-                changes["route"] = attrs.evolve(choice, tool=str(tool.ref), agent=tool.agent)
             if step.bind is not None:
                 self._values[step.bind] = value_of(result)
         if changes["error"] is not None:
             first = changes["error"]
             self._failed = self._failed or attrs.evolve(first, where=f"step {step.id} ({step.tool})")
-        self._end(record, began, choice.agent, changes)
+        self._end(step, began, changes)
 
-    def _end(self, record: StepRecord, began: float, agent: str, changes: dict[str, Any]) -> None:
+    def _asked(self, step: Step, candidate: Candidate) -> None:
+        """Keep in the record who is asked: after a call that was not delivered it is not the first choice."""
         run = self._run
-        ended = run.steps[record.id] = attrs.evolve(record, ended_at=self._clock(), **changes)
+        route = run.routes[step.id]
+        before = route.candidates.index(candidate)
+        if before:
+            left = Route(route.candidates[before:], f"{route.reason}; {before} before it did not get the call")
+            run.steps[step.id] = attrs.evolve(run.steps[step.id], route=left.choice)
+
+    def _end(self, step: Step, began: float, changes: dict[str, Any]) -> None:
+        run = self._run
+        ended = run.steps[step.id] = attrs.evolve(run.steps[step.id], ended_at=self._clock(), **changes)
         self._ended.inc(1, ended.state)
         self._bus.publish(
             "step.finished",
@@ -143,9 +159,9 @@ class Conductor:
             step=ended.id,
             state=ended.state,
             tool=ended.tool,
-            agent=ended.route.agent if ended.route else agent,
+            agent=ended.route.agent if ended.route else "",
             duration_ms=round((trio.current_time() - began) * 1000, 3),
-            error=attrs.asdict(ended.error) if ended.error else None,
+            error=attrs.asdict(ended.error, recurse=False) if ended.error else None,
         )
 
     def _progress(self, step: Step, value: Mapping[str, JSON]) -> None:
@@ -154,5 +170,8 @@ class Conductor:
 
 def arguments_of(step: Step, tool: Tool, values: Mapping[str, JSON]) -> dict[str, JSON]:
     """A step's arguments, typed by the tool's schema. Raises PraxisError("invalid")."""
-    words = [(argument.name, resolve(argument, values)) for argument in step.arguments]
-    return coerce(tool.input_schema, words)
+    try:
+        words = [(argument.name, resolve(argument, values)) for argument in step.arguments]
+        return coerce(tool.input_schema, words)
+    except RecursionError:
+        raise PraxisError("invalid", "a value is nested too deeply to be written as text", where="arguments") from None

@@ -20,7 +20,7 @@ from praxis.observe.metrics import Metrics
 from praxis.workflow.catalog import Catalog
 from praxis.workflow.conductor import Conductor, arguments_of
 from praxis.workflow.planner import plan
-from praxis.workflow.router import Route
+from praxis.workflow.router import Candidate, Route
 from praxis.workflow.runs import Run, RunStore, problem_of
 from praxis.workflow.values import is_constant
 
@@ -105,7 +105,7 @@ class Executor:
         try:
             route = self._route(step)
         except PraxisError as error:
-            shown["problem"] = attrs.asdict(problem_of(error))
+            shown["problem"] = attrs.asdict(problem_of(error), recurse=False)
         else:
             shown["route"] = attrs.asdict(route.choice)
         return shown
@@ -134,8 +134,7 @@ class Executor:
         """
         route = self._catalog.snapshot().route(ref, peer_id=peer_id)
         with trio.move_on_after(self._timeout) as patience:
-            result, _ = await self._call(route, arguments, CallContext(principal.name))
-            return result
+            return await self._call(route, arguments, CallContext(principal.name))
         assert patience.cancelled_caught  # noqa: S101 - tells the reader and the type checker what is left
         raise PraxisError("timeout", f"no answer within runs.timeout, {self._timeout:g} s", delivered=True)
 
@@ -225,14 +224,22 @@ class Executor:
             run.state = "cancelling"
             self._bus.publish("run.cancelling", run_id=run.id)
 
-    async def _call(self, route: Route, arguments: dict[str, JSON], context: CallContext) -> tuple[ToolResult, Tool]:
+    async def _call(
+        self,
+        route: Route,
+        arguments: dict[str, JSON],
+        context: CallContext,
+        on_ask: Callable[[Candidate], None] = lambda candidate: None,
+    ) -> ToolResult:
         """Call the best candidate; the next one when the call did not get there."""
         for candidate in route.candidates[:-1]:
+            on_ask(candidate)
             try:
-                return await self._catalog.call(candidate, arguments, context), candidate.tool
+                return await self._catalog.call(candidate, arguments, context)
             except PraxisError as error:
                 if error.delivered or error.code not in GOES_ON:
                     raise
                 logger.warning("%s: %s; trying the next candidate", candidate.tool.ref, error)
         last = route.candidates[-1]
-        return await self._catalog.call(last, arguments, context), last.tool
+        on_ask(last)
+        return await self._catalog.call(last, arguments, context)

@@ -74,7 +74,7 @@ class Exports:
             arguments = {}
         if not isinstance(arguments, dict):
             raise PraxisError("invalid", "expected an object", where="params.arguments")
-        tool = self._registry.find(source, name)
+        tool = self._find(source, name)
         self._policy.authorize(_principal(request.peer, request.peer_name), "call", tool)
         meta = params.get("meta")
         run_id = meta.get("run") if isinstance(meta, dict) else None
@@ -85,6 +85,13 @@ class Exports:
         )
         result = await self._registry.call(tool, arguments, context)
         return result.value
+
+    def _find(self, source: str, name: str) -> Tool:
+        """The registry's own error names tools that are alike, and this peer may not see them all."""
+        try:
+            return self._registry.find(source, name)
+        except PraxisError as error:
+            raise PraxisError(error.code, error.detail) from None
 
     async def _get_card(self, request: PeerRequest, params: dict[str, Any]) -> Any:
         return encode_card(self._card())

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import cached_property
+from itertools import islice
 
 import attrs
 
@@ -14,6 +15,9 @@ from praxis.model.peer import PeerId
 from praxis.model.run import RouteChoice
 from praxis.model.tool import Tool, ToolRef
 from praxis.tools.schema import Validator, compile_schema
+
+MAX_COMPARED = 2000
+"""Names that are compared with one that is not there: some 20 ms; a large network has many more."""
 
 
 @attrs.frozen(eq=False, slots=False)
@@ -97,8 +101,7 @@ class Snapshot:
         )
 
     def _unknown(self, ref: ToolRef, peer_id: PeerId | None) -> PraxisError:
-        names = sorted(self._by_name)
-        alike = difflib.get_close_matches(ref.name, names, 3)
+        alike = difflib.get_close_matches(ref.name, list(islice(self._by_name, MAX_COMPARED)), 3)
         same = [str(c.tool.ref) for c in self._by_name.get(ref.name, ())]
         if same:
             hint = f"{ref.name} is there as {', '.join(same[:5])}"

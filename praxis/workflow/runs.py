@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -14,7 +15,9 @@ from praxis.model.run import Problem, RunRecord, StepRecord
 from praxis.workflow.router import Route
 
 RETAINED_BYTES = 64 * 1024 * 1024
-"""About the size of all results that are kept: the oldest ended runs go when there is more, however few they are."""
+"""About the size of all ended runs that are kept: who ended first goes when there is more, however few they are."""
+STEP_BYTES = 700
+"""About the size of a step without its result, as measured: its part of the plan, its route and its record."""
 
 
 @attrs.define(eq=False)
@@ -61,12 +64,13 @@ class RunStore:
     def __init__(self, *, keep: int) -> None:
         self._keep = keep
         self._runs: dict[str, Run] = {}
-        self._ended = 0
+        self._ended: deque[Run] = deque()
+        """In the order in which they ended, which is not that in which they began."""
         self._bytes = 0
 
     @property
     def bytes(self) -> int:
-        """About the size of all results that are kept."""
+        """About the size of all ended runs that are kept."""
         return self._bytes
 
     def __len__(self) -> int:
@@ -83,17 +87,14 @@ class RunStore:
         self._runs[run.id] = run
 
     def ended(self, run: Run) -> None:
-        """A run is over; the oldest ended ones make room."""
-        run.weight = len(run.program) + sum(_weight(step.result) for step in run.steps.values())
-        self._ended += 1
+        """A run is over; those that ended before it make room."""
+        run.weight = len(run.program) + sum(map(_step_weight, run.steps.values()))
+        self._ended.append(run)
         self._bytes += run.weight
-        for id, old in list(self._runs.items()):
-            if self._ended <= self._keep and self._bytes <= RETAINED_BYTES:
-                break
-            if old.state in FINAL and old is not run:
-                del self._runs[id]
-                self._ended -= 1
-                self._bytes -= old.weight
+        while len(self._ended) > 1 and (len(self._ended) > self._keep or self._bytes > RETAINED_BYTES):
+            old = self._ended.popleft()
+            del self._runs[old.id]
+            self._bytes -= old.weight
 
     def get(self, run_id: str) -> Run:
         """Raises PraxisError("not_found")."""
@@ -116,15 +117,26 @@ class RunStore:
         return [run.record for run in runs[:limit]], following
 
 
+def _step_weight(step: StepRecord) -> int:
+    told = (step.error.detail, step.error.hint, step.error.data) if step.error is not None else ()
+    return STEP_BYTES + _weight([step.result, *told])
+
+
 def _weight(value: Any) -> int:
-    """About how many bytes a JSON value takes, without encoding it."""
-    if isinstance(value, str):
-        return len(value)
-    if isinstance(value, dict):
-        return sum(len(str(key)) + _weight(item) for key, item in value.items())
-    if isinstance(value, Iterable):
-        return sum(map(_weight, value))
-    return 8
+    """About how many bytes a JSON value takes, without encoding it, and however deep it is."""
+    total, waiting = 0, [value]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, str):
+            total += len(part)
+        elif isinstance(part, Mapping):
+            total += sum(map(len, part))
+            waiting += part.values()
+        elif isinstance(part, list):
+            waiting += part
+        else:
+            total += 8
+    return total
 
 
 def problem_of(error: PraxisError) -> Problem:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from praxis.model.errors import PraxisError
 from praxis.model.plan import Argument, Reference
 from praxis.model.tool import JSON, ToolResult
+
+MAX_SHOWN = 200
+"""Characters of a value in an error: it comes from a tool, and the sentence stays readable."""
 
 
 def value_of(result: ToolResult) -> JSON:
@@ -18,7 +22,7 @@ def value_of(result: ToolResult) -> JSON:
     text = result.text
     if text[:1] in ("{", "["):
         try:
-            return json.loads(text)
+            return json.loads(text, parse_constant=_refuse, parse_float=_finite)
         except (ValueError, RecursionError):
             return text
     return text
@@ -41,6 +45,8 @@ def _look_up(reference: Reference, values: Mapping[str, JSON]) -> JSON:
     value: Any = values[reference.name]
     for depth, key in enumerate(reference.path):
         try:
+            if isinstance(value, str):  # Python would take a character out of it
+                raise TypeError
             value = value[key]
         except (LookupError, TypeError):
             so_far = str(Reference(reference.name, reference.path[:depth]))
@@ -48,8 +54,20 @@ def _look_up(reference: Reference, values: Mapping[str, JSON]) -> JSON:
                 "invalid",
                 f"{reference} is not there: {so_far} is {_describe(value)}",
                 where=f"line {reference.line}, column {reference.column}",
+                hint=f"write {so_far} for all of it" if isinstance(value, str) else "",
             ) from None
     return value
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):  # no other machine could be told
+        raise ValueError(f"{text} is too large")
+    return number
 
 
 def _as_text(value: JSON) -> str:
@@ -58,8 +76,8 @@ def _as_text(value: JSON) -> str:
 
 def _describe(value: JSON) -> str:
     if isinstance(value, dict):
-        keys = ", ".join(list(map(str, value))[:8])
+        keys = ", ".join(list(value)[:8])[:MAX_SHOWN]
         return f"an object with {keys}" if keys else "an empty object"
     if isinstance(value, list):
         return f"a list of {len(value)}"
-    return "a text" if isinstance(value, str) else json.dumps(value)
+    return "a text" if isinstance(value, str) else json.dumps(value)[:MAX_SHOWN]
