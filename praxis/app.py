@@ -36,6 +36,7 @@ from praxis.peers.directory import Directory
 from praxis.peers.discovery import Discovery
 from praxis.peers.gossip import Gossip
 from praxis.peers.identity import load_identity, load_network_keys, next_boot
+from praxis.peers.known import KnownPeers
 from praxis.peers.lines import Lines
 from praxis.peers.listener import Listener
 from praxis.peers.own_addresses import OwnAddresses
@@ -152,6 +153,7 @@ class Agent:
         )
         self._dialer = Dialer(self._lines, self._gossip, max_peers=config.p2p.max_peers, chance=chance)
         self._bootstrap = Bootstrap(self._lines, config.p2p.bootstrap_nodes, chance=chance)
+        self._known = KnownPeers(state_dir / "peers.json", self.peers, self._gossip.directory, clock=time.time)
         self._discovery: Discovery | None = None
         self.catalog = Catalog(self.registry, self.peers, config.routing.interchangeable)
         self.executor = Executor(
@@ -230,6 +232,9 @@ class Agent:
                 self._publish()
                 await nursery.start(self._gossip.run)
                 await nursery.start(self._dialer.run)
+                for entry in self._known.load():
+                    self._dialer.consider(entry)
+                nursery.start_soon(self._known.run)
                 nursery.start_soon(self._bootstrap.run)
                 nursery.start_soon(self._publish_changes)
                 if config.p2p.enable_mdns and config.p2p.discovery.enabled:

@@ -106,6 +106,20 @@ class PeerRegistry:
             self._bus.publish("peer.found", peer=peer_id)
         return entry
 
+    def entries(self) -> list[PeerEntry]:
+        """All that are known, connected or not."""
+        return list(self._entries.values())
+
+    def forget(self, entry: PeerEntry) -> None:
+        """A peer without a line is not known any more."""
+        if not entry.connected:
+            del self._entries[entry.id]
+            if self._names.get(entry.name) == entry.id:
+                del self._names[entry.name]
+            entry.state = "left"  # for whoever still holds it
+            entry.tell()
+            self._bus.publish("peer.forgotten", peer=entry.id, name=entry.name)
+
     def note(self, record: PeerRecord) -> PeerEntry | None:
         """Take in where a peer is, from its record; None when MAX_PEERS are known already."""
         entry = self.know(record.id)

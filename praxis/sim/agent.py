@@ -35,7 +35,6 @@ from praxis.wire.beacon import network_tag
 KEY = b"simulation key, 32 bytes long..."
 EPOCH = 1_700_000_000.0
 """What the clocks of a simulation show at its start."""
-_CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 
 
 class SimAgent:
@@ -77,7 +76,8 @@ class SimAgent:
             chance=network.chance,
             on_noted=lambda entry: self.dialer.consider(entry),
         )
-        identity = Identity(self.peer_id, self.name, b"", _CONTEXT, _CONTEXT, (KEY,), network_tag(KEY))
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)  # never used: there is nothing to be read on the way
+        identity = Identity(self.peer_id, self.name, b"", tls, tls, (KEY,), network_tag(KEY))
         self._lines = Lines(
             self.registry,
             identity,

@@ -158,7 +158,7 @@ def _word(text: str, values: Mapping[str, JSON]) -> JSON:
 
 
 def _json(text: str, kind: type) -> JSON:
-    value = json.loads(text, parse_constant=_refuse)
+    value = json.loads(text, parse_constant=_refuse, parse_float=_number)
     if not isinstance(value, kind):
         raise ValueError("another type")
     return value

@@ -15,12 +15,16 @@ VERSIONS = (1, 1)
 """The lowest and the highest protocol version that this code speaks."""
 
 _encoder = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+_ascii_encoder = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 _decoder = json.JSONDecoder()
 
 
 def dumps(value: Any) -> bytes:
     """Compact UTF-8 JSON. Raises ValueError for NaN and TypeError for what JSON does not have."""
-    return _encoder.encode(value).encode("utf-8", "surrogatepass")
+    try:
+        return _encoder.encode(value).encode()
+    except UnicodeEncodeError:  # half a surrogate pair, as some programs cut texts: JSON has it, UTF-8 does not
+        return _ascii_encoder.encode(value).encode()
 
 
 def loads(payload: bytes) -> Any:

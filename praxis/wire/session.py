@@ -94,13 +94,19 @@ class Session:
         self.queued -= size
 
     def request(self, method: str, params: Any, remaining: float | None = None, trace: str | None = None) -> int:
-        """Queue a request and return its stream. Raises PraxisError("too_large") when the peer would not take it."""
+        """Queue a request and return its stream.
+
+        Raises PraxisError: ``too_large`` when the peer would not take it, ``invalid`` for a number that JSON lacks.
+        """
         head: dict[str, Any] = {"m": method}
         if remaining is not None:
             head["d"] = max(0, int(remaining * 1000))
         if trace is not None:
             head["t"] = trace
-        payload = dumps(head | {"p": params})
+        try:
+            payload = dumps(head | {"p": params})
+        except ValueError as error:
+            raise PraxisError("invalid", f"this cannot be sent: {error}", where="params") from None
         if len(payload) <= MAX_PAYLOAD:
             stream = self._new_stream()
             self._put(frames.REQUEST, stream, payload)

@@ -230,3 +230,9 @@ def test_any_schema_and_any_words_raise_only_praxis_error(schema: Any, words: li
             assert error.code == "invalid"
         else:
             assert len(arguments) == len(words)
+
+
+def test_a_number_in_json_that_no_other_machine_could_read_is_refused() -> None:
+    with pytest.raises(PraxisError):
+        coerce({"properties": {"x": {"type": "array"}}}, [("x", "[1e999]")])
+    assert coerce({"properties": {"x": {"type": "array"}}}, [("x", "[1e3, 2]")]) == {"x": [1000.0, 2]}

@@ -414,3 +414,26 @@ def test_two_ends_with_any_timing_lose_nothing(data: st.DataObject) -> None:
         else:
             assert event.error.code == "cancelled"
     assert talk.a.asking == talk.b.asking == talk.a.serving == talk.b.serving == 0
+
+
+def test_half_a_surrogate_pair_arrives_as_it_is_and_costs_nobody_the_line() -> None:
+    talk = Conversation()
+    stream = talk.a.request("m", {"text": "cut \ud83d"})
+    _, (asked,) = talk.settle()
+    assert isinstance(asked, RequestReceived)
+    assert asked.params == {"text": "cut \ud83d"}
+    talk.b.respond(stream, ["\udc00 and é"])
+    (answered,), _ = talk.settle()
+    assert isinstance(answered, ResponseReceived)
+    assert answered.value == ["\udc00 and é"]
+
+
+@pytest.mark.parametrize("number", [float("inf"), float("nan")])
+def test_a_number_that_json_lacks_is_refused_before_anything_is_sent(number: float) -> None:
+    talk = Conversation()
+    with pytest.raises(PraxisError) as caught:
+        talk.a.request("m", {"x": number})
+    assert caught.value.code == "invalid"
+    assert not talk.a.wants_to_write
+    talk.a.request("m", {})
+    assert len(talk.settle()[1]) == 1
