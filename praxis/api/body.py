@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from praxis.model.errors import PraxisError
@@ -26,12 +27,14 @@ def read_json(content_type: str, raw: bytes) -> JSON:
     if not raw.strip():
         raise PraxisError("invalid", "there is no body", where="body", hint="send a JSON object")
     try:
-        value = json.loads(raw.decode(), object_pairs_hook=_object, parse_constant=_constant)
+        value = json.loads(raw.decode(), object_pairs_hook=_object, parse_float=_finite, parse_constant=_constant)
     except UnicodeDecodeError as error:
         raise PraxisError("invalid", f"not UTF-8 at byte {error.start}", where="body") from None
     except json.JSONDecodeError as error:
         where = f"body: line {error.lineno}, column {error.colno}"
         raise PraxisError("invalid", f"not JSON: {error.msg}", where=where) from None
+    except ValueError:  # Python reads no longer ones
+        raise PraxisError("invalid", "a number has thousands of digits", where="body") from None
     except RecursionError:
         raise _too_deep() from None
     _check_depth(value)
@@ -41,9 +44,18 @@ def read_json(content_type: str, raw: bytes) -> JSON:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise PraxisError("invalid", f"the key {twice[:60]!r} is there twice", where="body")
+        seen = set[str]()
+        for name, _ in pairs:
+            if name in seen:
+                raise PraxisError("invalid", f"the key {name[:60]!r} is there twice", where="body")
+            seen.add(name)
+    return value
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise PraxisError("invalid", f"{text[:20]} is too large a number", where="body")
     return value
 
 

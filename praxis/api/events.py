@@ -11,12 +11,15 @@ from praxis.api.route import Answer, Call, Route
 from praxis.api.services import Services
 from praxis.model.errors import PraxisError
 from praxis.model.event import Event
-from praxis.observe.events import Batch, EventBus
+from praxis.observe.events import Batch, EventBus, matches
 from praxis.wire.sse import COMMENT, encode_event
 
 KEEP_ALIVE = 15.0
 """Seconds of silence before a comment, so that nothing on the way takes the stream for dead."""
 MAX_TYPES = 20
+START, END = "run.started", "run.finished"
+TYPES = {"types": "types or prefixes of them, separated by commas, such as run,step.finished"}
+"""What a stream of events takes in its query."""
 
 
 def routes(services: Services) -> list[Route]:
@@ -30,7 +33,7 @@ def routes(services: Services) -> list[Route]:
             "What happens on this agent, as it happens. Last-Event-ID takes up where a client was cut; `gap` says how "
             "many events a slow client missed.",
             events,
-            query={"types": "types or prefixes of them, separated by commas, such as run,step.finished"},
+            query=TYPES,
             produces="text/event-stream",
         )
     ]
@@ -65,26 +68,35 @@ def _last_event_id(call: Call) -> int | None:
 async def _stream(
     bus: EventBus, types: tuple[str, ...], run_id: str | None, after: int | None, is_over: Callable[[], bool] | None
 ) -> AsyncIterator[bytes]:
-    with bus.subscribe(types=types, run_id=run_id, after=after) as subscription:
+    of_run = run_id is not None
+    # The end of a run ends its stream, and its start says that nothing is missing: both are heard also unasked.
+    heard = (*types, START, END) if types and of_run else types
+    with bus.subscribe(types=heard, run_id=run_id, after=after) as subscription:
         yield COMMENT  # the answer's head leaves at once
         while True:
-            over = is_over is not None and is_over()
-            with trio.move_on_after(0 if over else KEEP_ALIVE) as patience:
-                batch = await subscription.receive()
-            if not patience.cancelled_caught:
-                yield _encode(batch)
-                if any(event.type == "run.finished" for event in batch.events) and run_id is not None:
-                    return
-            elif over:
+            if is_over is not None and is_over():
+                yield _encode(subscription.receive_nowait(), types, of_run)
                 return
-            else:
+            with trio.move_on_after(KEEP_ALIVE) as patience:
+                batch = await subscription.receive()
+            if patience.cancelled_caught:
                 yield COMMENT
+                continue
+            yield _encode(batch, types, of_run)
+            if of_run and any(event.type == END for event in batch.events):
+                return
 
 
-def _encode(batch: Batch) -> bytes:
+def _encode(batch: Batch, types: tuple[str, ...], of_run: bool) -> bytes:
     """All that waited, in one write."""
-    parts = [encode_event(json.dumps({"missed": batch.missed}), event="gap")] if batch.missed else []
-    parts += [encode_event(event_json(event), event=event.type, id=str(event.seq)) for event in batch.events]
+    whole = of_run and bool(batch.events) and batch.events[0].type == START  # what is gone was of other runs
+    missed = 0 if whole else batch.missed
+    parts = [encode_event(json.dumps({"missed": missed}), event="gap")] if missed else []
+    parts += [
+        encode_event(event_json(event), event=event.type, id=str(event.seq))
+        for event in batch.events
+        if matches(types, event.type)
+    ]
     return b"".join(parts)
 
 

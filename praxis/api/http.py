@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import Any, cast
 
+import attrs
 from quart import Response, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
@@ -45,8 +46,10 @@ def make_sse(services: Services) -> QuartTrio:
 
 
 def _make_app(routes: list[Route], services: Services, title: str) -> QuartTrio:
-    app = QuartTrio("praxis")
+    app = QuartTrio("praxis", static_folder=None)  # else Quart adds a route that no policy guards
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.config["MAX_CONTENT_LENGTH"] = None  # http.max_body is the bound, and the listener keeps it
+    app.url_map.merge_slashes = False  # it would answer //path with a redirect, a page of HTML
 
     async def openapi(call: Call) -> Answer:
         return Answer.of(document(routes, title=title, version=__version__))
@@ -94,8 +97,15 @@ async def _serve(route: Route, validator: Validator | None, policy: Policy, **pa
         raw = cast(bytes, await request.get_data(as_text=False))
         body = read_json(request.headers.get("content-type", ""), raw)
         validator.check(body, "body")
-    call = Call(principal, body, path, request.args, request.headers.get)
-    return _response(await route.answer(call))
+    answer = await route.answer(Call(principal, body, path, request.args, request.headers.get))
+    if request.method == "HEAD" and not isinstance(answer.body, bytes):
+        answer = attrs.evolve(answer, body=_nothing())  # a stream may never end
+    return _response(answer)
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield
 
 
 def _response(answer: Answer) -> Response:
@@ -114,16 +124,19 @@ def _problem(error: PraxisError) -> Response:
 
 def _http_problem(error: HTTPException, status: int) -> Response:
     """What Quart itself refuses, as a problem: no route, no method, a body that is too large."""
+    methods: Sequence[str] = getattr(error, "valid_methods", None) or ()
+    allowed = ", ".join(sorted(methods))
     if status == 404:
         told = PraxisError("not_found", f"there is nothing at {request.path[:200]}", hint="GET /openapi.json lists all")
     elif status == 405:
-        told = PraxisError("invalid", f"{request.method} is not answered at {request.path[:200]}")
+        told = PraxisError(
+            "invalid", f"{request.method} is not answered at {request.path[:200]}", hint=f"use {allowed}"
+        )
     elif status == 413:
         told = PraxisError("too_large", "the body is too large")
     else:
         told = PraxisError("invalid", error.description or error.name)
     headers = problem_headers(told, status)
-    allowed: Sequence[str] = getattr(error, "valid_methods", None) or ()
     if allowed:
-        headers["Allow"] = ", ".join(sorted(allowed))
+        headers["Allow"] = allowed
     return Response(problem_body(told, status), status, headers)

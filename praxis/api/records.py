@@ -20,7 +20,7 @@ def run_json(run: RunRecord) -> dict[str, Any]:
         "ended_at": run.ended_at,
         "steps": [_step_json(step) for step in run.steps],
         "result": run.result,
-        "error": attrs.asdict(run.error) if run.error else None,
+        "error": attrs.asdict(run.error, recurse=False) if run.error else None,
     }
 
 
@@ -44,7 +44,7 @@ def _step_json(step: StepRecord) -> dict[str, Any]:
         "state": step.state,
         "route": attrs.asdict(step.route) if step.route else None,
         "result": step.result,
-        "error": attrs.asdict(step.error) if step.error else None,
+        "error": attrs.asdict(step.error, recurse=False) if step.error else None,
         "started_at": step.started_at,
         "ended_at": step.ended_at,
         "bind": step.bind,

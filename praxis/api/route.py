@@ -14,6 +14,9 @@ from praxis.model.errors import PraxisError
 from praxis.model.tool import JSON
 from praxis.tools.schema import Validator
 
+MAX_DIGITS = 9
+"""Digits of a number in a query; Python refuses to read thousands of them."""
+
 
 @attrs.frozen
 class Call:
@@ -38,7 +41,8 @@ class Call:
         text = self.query.get(name)
         if text is None:
             return default
-        if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:9]) <= most:
+        short = text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS
+        if not short or not 1 <= int(text) <= most:
             raise PraxisError(
                 "invalid", f"expected a number from 1 to {most}, got {text[:20]!r}", where=f"query.{name}"
             )

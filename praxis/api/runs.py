@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from praxis.api.events import event_stream
+from praxis.api.events import TYPES, event_stream
 from praxis.api.records import run_json, summary_json
 from praxis.api.route import Answer, Call, Route
 from praxis.api.services import Services
+from praxis.model.errors import PraxisError
 
 MAX_PAGE = 500
 
@@ -26,9 +27,14 @@ def routes(services: Services) -> list[Route]:
     async def run_events(call: Call) -> Answer:
         run_id = call.path["id"]
         executor.get(run_id)
-        return event_stream(
-            services.bus, call, run_id=run_id, is_over=lambda: executor.get(run_id).ended_at is not None
-        )
+
+        def is_over() -> bool:
+            try:
+                return executor.get(run_id).ended_at is not None
+            except PraxisError:
+                return True  # it ended, and made room for others while a slow client read on
+
+        return event_stream(services.bus, call, run_id=run_id, is_over=is_over)
 
     query = {"limit": f"Runs per page, 50 unless told, {MAX_PAGE} at most", "cursor": "next_cursor of the page before"}
     return [
@@ -47,6 +53,7 @@ def routes(services: Services) -> list[Route]:
             "/runs/{id}/events",
             "The events of one run, from its start; ends when the run does.",
             run_events,
+            query=TYPES,
             produces="text/event-stream",
         ),
     ]
