@@ -30,18 +30,8 @@ from praxis.net.serve import is_loopback, open_listeners, open_unix_listener
 from praxis.net.supervision import SupervisedService
 from praxis.observe.events import EventBus
 from praxis.observe.metrics import Metrics
-from praxis.peers.bootstrap import Bootstrap
-from praxis.peers.dialer import Dialer
-from praxis.peers.directory import Directory
-from praxis.peers.discovery import Discovery
-from praxis.peers.gossip import Gossip
 from praxis.peers.identity import load_identity, load_network_keys, next_boot
-from praxis.peers.known import KnownPeers
-from praxis.peers.lines import Lines
-from praxis.peers.listener import Listener
-from praxis.peers.own_addresses import OwnAddresses
-from praxis.peers.record import PeerRecord
-from praxis.peers.registry import PeerRegistry
+from praxis.peers.member import Member
 from praxis.status import Status, register_gauges
 from praxis.tools.builtin import FileTools
 from praxis.tools.mcp_source import McpSource
@@ -95,7 +85,7 @@ class Agent:
     """One agent: its rooms, put together.
 
     Attributes:
-        bus, metrics, registry, peers, catalog, executor: the rooms that whoever embeds an agent works with.
+        bus, metrics, registry, member, peers, catalog, executor: the rooms that whoever embeds an agent works with.
     """
 
     def __init__(self, config: Config, *, base_dir: Path, state_dir: Path, bus: EventBus | None = None) -> None:
@@ -125,36 +115,20 @@ class Agent:
         self._boot = next_boot(state_dir, time.time_ns() // 1_000_000)
         self.registry = ToolRegistry(config.agent.name, bus=self.bus, metrics=self.metrics)
         self._sources = self._make_sources(base_dir)
-        self.peers = PeerRegistry(config.agent.name, bus=self.bus, clock=time.time)
-        chance = random.SystemRandom()
-        own = PeerRecord(self._identity.peer_id, config.agent.name, self._boot, 0)
-        self._gossip = Gossip(
-            Directory(own),
-            self.peers,
-            metrics=self.metrics,
-            clock=time.time,
-            chance=chance,
-            on_noted=lambda entry: self._dialer.consider(entry),
-        )
-        self._exports = Exports(
-            self.registry, self._policy, card=lambda: self._status.card(), more=self._gossip.methods
-        )
-        self._own_addresses = OwnAddresses(config.p2p.advertise_addrs)
-        self._lines = Lines(
-            self.peers,
+        self._exports = Exports(self.registry, self._policy, card=lambda: self._status.card())
+        self.member = Member(
+            config.p2p,
             self._identity,
-            addresses=self._own_addresses,
-            config=config.p2p,
             boot=self._boot,
             software=f"praxis/{__version__}",
-            handler=self._exports.handle,
-            gossip=self._gossip,
+            answer=self._exports.handle,
+            known=state_dir / "peers.json",
+            bus=self.bus,
             metrics=self.metrics,
+            clock=time.time,
+            chance=random.SystemRandom(),
         )
-        self._dialer = Dialer(self._lines, self._gossip, max_peers=config.p2p.max_peers, chance=chance)
-        self._bootstrap = Bootstrap(self._lines, config.p2p.bootstrap_nodes, chance=chance)
-        self._known = KnownPeers(state_dir / "peers.json", self.peers, self._gossip.directory, clock=time.time)
-        self._discovery: Discovery | None = None
+        self.peers = self.member.registry
         self.catalog = Catalog(self.registry, self.peers, config.routing.interchangeable)
         self.executor = Executor(
             self.catalog,
@@ -230,15 +204,10 @@ class Agent:
             if config.p2p.enabled:
                 await nursery.start(self._supervise, "p2p", partial(self._serve_p2p, closing, grace))
                 self._publish()
-                await nursery.start(self._gossip.run)
-                await nursery.start(self._dialer.run)
-                for entry in self._known.load():
-                    self._dialer.consider(entry)
-                nursery.start_soon(self._known.run)
-                nursery.start_soon(self._bootstrap.run)
+                await nursery.start(self.member.run)
                 nursery.start_soon(self._publish_changes)
                 if config.p2p.enable_mdns and config.p2p.discovery.enabled:
-                    await nursery.start(self._supervise, "discovery", self._discover)
+                    await nursery.start(self._supervise, "discovery", self.member.discover)
             task_status.started(Addresses(config.agent.name, self._identity.peer_id, unix, **self._addresses))
             await stopping.wait()
             await self._stop(closing)
@@ -251,17 +220,15 @@ class Agent:
         self._status.draining = True
         logger.info("stopping; what runs may finish within %g s", grace)
         with trio.move_on_after(LAST_WORDS):
-            if self._discovery is not None:
-                await self._discovery.withdraw()
+            await self.member.withdraw()
         closing.set()
-        self._gossip.publish(left=True)
-        self._lines.say_goodbye()
+        self.member.say_goodbye()
         with trio.move_on_after(grace):
             await self.executor.wait_idle()
         self.executor.cancel_all()  # so that each caller is told, instead of finding its connection closed
         with trio.move_on_after(LAST_WORDS):
             await self.executor.wait_idle()
-            await self._lines.leave_all(LAST_WORDS)
+            await self.member.lines.leave_all(LAST_WORDS)
             for name, service in self._services.items():
                 if name != "discovery":
                     await service.wait_ended()
@@ -357,30 +324,11 @@ class Agent:
     async def _serve_p2p(self, closing: trio.Event, grace: float, *, task_status: trio.TaskStatus[None]) -> None:
         section = self._config.p2p
         listeners = await self._open("p2p", section.host, section.port)
-        self._own_addresses.bind(*self._addresses["p2p"])
-        listener = Listener(self._lines, handshakes=section.limits.handshakes, metrics=self.metrics)
-        await listener.serve(listeners, stopping=closing, grace=grace, task_status=task_status)
-
-    async def _discover(self, *, task_status: trio.TaskStatus[None]) -> None:
-        section = self._config.p2p
-        self._discovery = Discovery(
-            section.discovery,
-            loopback_only=is_loopback(section.host),
-            identity=self._identity,
-            boot=self._boot,
-            tcp_port=self._addresses["p2p"][1],
-            on_found=lambda found: self._dialer.found(found.peer_id, found.boot, found.candidates),
-            on_bye=self._dialer.left,
-            bus=self.bus,
-            metrics=self.metrics,
-            clock=time.time,
-            chance=random.SystemRandom(),
-            addresses=self._own_addresses.listed,
-        )
-        await self._discovery.run(task_status=task_status)
+        host, port = self._addresses["p2p"]
+        await self.member.serve(listeners, host, port, stopping=closing, grace=grace, task_status=task_status)
 
     def _publish(self) -> None:
-        self._gossip.publish(tools=self._exports.tools(), addrs=self._own_addresses.everywhere)
+        self.member.publish(self._exports.tools())
 
     async def _publish_changes(self) -> None:
         """Tell the network when our tools change, or our addresses: peers that are new may see us elsewhere."""

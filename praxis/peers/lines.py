@@ -73,6 +73,8 @@ class Lines:
         self.registry = registry
         self.gossip = gossip
         self.identity = identity
+        self.open_lines = 0
+        """Lines that are open now, those among them that give way to others."""
         self._addresses = addresses
         self._config = config
         self._boot = boot
@@ -82,6 +84,7 @@ class Lines:
         self._handshakes = metrics.counter(
             "praxis_p2p_handshakes_total", "Lines that were opened or refused, by why.", ("result", "reason")
         )
+        metrics.gauge("praxis_p2p_open_lines", "Lines that are open now.", lambda: float(self.open_lines))
         self._ends = metrics.counter("praxis_p2p_lines_ended_total", "Lines that ended, by why.", ("reason",))
 
     async def open(self, stream: Stream, *, dialer: bool, expected: PeerId | None = None) -> Opened:
@@ -115,6 +118,17 @@ class Lines:
         )
         began = trio.current_time()
         greeted = False
+        self.open_lines += 1
+        try:
+            greeted = await self._run(link)
+        finally:
+            self.open_lines -= 1
+            self._ends.inc(1, link.reason_code)
+        return LineEnd(peer_id, trio.current_time() - began if greeted else 0.0, link.reason_code, link.reason)
+
+    async def _run(self, link: PeerLink) -> bool:
+        """Until the line ends; True if the peer said HELLO."""
+        greeted = False
         async with trio.open_nursery() as nursery:
             nursery.start_soon(link.run)
             with trio.move_on_after(GREETING):
@@ -125,9 +139,8 @@ class Lines:
             else:
                 link.close("hello_timeout", f"no HELLO within {GREETING:g} s")
                 self._handshakes.inc(1, "refused", link.reason_code)
-                logger.info("line with %s ended before HELLO: %s", peer_id, link.reason)
-        self._ends.inc(1, link.reason_code)
-        return LineEnd(peer_id, trio.current_time() - began if greeted else 0.0, link.reason_code, link.reason)
+                logger.info("line with %s ended before HELLO: %s", link.peer_id, link.reason)
+        return greeted
 
     async def _use(self, link: PeerLink, nursery: trio.Nursery) -> None:
         entry = self.registry.know(link.peer_id)
@@ -154,16 +167,21 @@ class Lines:
     # -- introduction -------------------------------------------------------------------------------
 
     async def _introduce(self, entry: PeerEntry, link: PeerLink) -> None:
-        """Learn the peer's card and tools. A peer that cannot say who it is, is not kept."""
+        """Learn the peer's card and tools. A peer that cannot say who it is, is not kept.
+
+        A line that gives way to another one meanwhile is left to its calls.
+        """
         try:
             with trio.fail_after(INTRODUCTION):
                 entry.card = decode_card(await link.call("card.get", {}))
                 await link.ping()
                 await self.gossip.introduce(link)
         except trio.TooSlowError:
-            link.close("introduction", f"no card and tools within {INTRODUCTION:g} s")
+            if not link.leaving:
+                link.close("introduction", f"no card and tools within {INTRODUCTION:g} s")
         except PraxisError as error:
-            link.close("introduction", f"introduction failed: {error}")
+            if not link.leaving:
+                link.close("introduction", f"introduction failed: {error}")
 
     def say_goodbye(self) -> None:
         """Tell every peer to ask nothing new."""

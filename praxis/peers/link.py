@@ -10,6 +10,7 @@ import logging
 import os
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -59,8 +60,7 @@ class PeerLink:
     Attributes:
         peer_id: from the other's certificate.
         reason: why the line ended, "" while it has not; `reason_code` is the short word for metrics.
-        leaving: True once either side has said GOAWAY. The one that got it asks nothing new on this line; the one that
-            said it closes the line when nothing is under way any more.
+        leaving: True once either side has said GOAWAY: who got it asks nothing new, who said it closes at the end.
         rtt: seconds of the last ping, None before.
         heard_at: Trio's time of the last byte from the peer.
         on_goodbye: called when the peer says that it will answer nothing new on this line.
@@ -163,7 +163,8 @@ class PeerLink:
         if self.closed:
             return
         self.say_goodbye(reason, redial=redial)
-        with trio.move_on_after(grace):
+        with trio.move_on_after(grace), suppress(PraxisError):
+            await self.ping()  # what the peer asked before it heard us has arrived by the time it answers
             while not (self.closed or self._is_quiet()):
                 await self._writer.wait_change()
         self.close("goaway", reason)
@@ -300,9 +301,8 @@ class PeerLink:
     ) -> Any:
         """Ask the peer. The deadline is that of the surrounding cancel scope; cancelling it cancels there too.
 
-        Returns when the peer has answered. Raises PraxisError: what the peer answered, or ``unavailable`` when the
-        line is lost, with `delivered` saying whether the request may have reached it. When cancelled it waits for the
-        peer to confirm, CANCEL_GRACE seconds at most.
+        Raises PraxisError: what the peer answered, or ``unavailable`` when the line is lost, with `delivered` saying
+        whether the request may have got there. When cancelled it waits CANCEL_GRACE seconds for the peer to confirm.
         """
         if self.closed or self._heard_goodbye:
             raise self._lost(delivered=False)

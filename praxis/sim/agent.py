@@ -4,30 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
 import trio
 
 from praxis.config.schema import P2P
-from praxis.config.schema import Discovery as DiscoverySettings
 from praxis.model.errors import PraxisError
 from praxis.model.peer import PeerId, PeerState
 from praxis.model.tool import Tool
 from praxis.net.tls import Broken
 from praxis.observe.events import EventBus
 from praxis.observe.metrics import Metrics
-from praxis.peers.bootstrap import Bootstrap
-from praxis.peers.dialer import Dialer
-from praxis.peers.directory import Directory
-from praxis.peers.discovery import Discovery
-from praxis.peers.gossip import Gossip
 from praxis.peers.identity import Identity, peer_id_text
-from praxis.peers.lines import Lines, Opened
-from praxis.peers.own_addresses import OwnAddresses
-from praxis.peers.record import PeerRecord, ToolEntry
-from praxis.peers.registry import PeerRegistry
+from praxis.peers.lines import Opened
+from praxis.peers.member import Member
+from praxis.peers.record import ToolEntry
 from praxis.peers.request import PeerRequest
 from praxis.sim.network import Host, SimNetwork, SimPipe, SimTransport
 from praxis.wire.beacon import network_tag
@@ -66,51 +59,24 @@ class SimAgent:
         def clock() -> float:
             return EPOCH + trio.current_time() + skew
 
-        self.registry = PeerRegistry(self.name, bus=self.bus, clock=clock)
-        self.directory = Directory(PeerRecord(self.peer_id, self.name, boot, 0))
-        self.gossip = Gossip(
-            self.directory,
-            self.registry,
-            metrics=self.metrics,
-            clock=clock,
-            chance=network.chance,
-            on_noted=lambda entry: self.dialer.consider(entry),
-        )
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)  # never used: there is nothing to be read on the way
-        identity = Identity(self.peer_id, self.name, b"", tls, tls, (KEY,), network_tag(KEY))
-        self._lines = Lines(
-            self.registry,
-            identity,
-            addresses=OwnAddresses([f"{self.address}:{config.port}"]),
-            config=config,
+        self.member = Member(
+            config,
+            Identity(self.peer_id, self.name, b"", tls, tls, (KEY,), network_tag(KEY)),
             boot=boot,
             software="praxis/sim",
-            handler=self._answer,
-            gossip=self.gossip,
-            metrics=self.metrics,
-            authenticate=_authenticate,
-        )
-        connect = partial(_connect, network, self.address)
-        self.dialer = Dialer(
-            self._lines, self.gossip, max_peers=config.max_peers, chance=network.chance, connect=connect
-        )
-        self._bootstrap = Bootstrap(
-            self._lines, config.bootstrap_nodes, chance=network.chance, connect=connect, resolve=_resolve
-        )
-        self._discovery = Discovery(
-            DiscoverySettings(interval=30.0),
-            loopback_only=False,
-            identity=identity,
-            boot=boot,
-            tcp_port=config.port,
-            on_found=lambda found: self.dialer.found(found.peer_id, found.boot, found.candidates),
-            on_bye=self.dialer.left,
+            answer=self._answer,
+            known=None,
             bus=self.bus,
             metrics=self.metrics,
             clock=clock,
             chance=network.chance,
+            connect=partial(_connect, network, self.address),
+            resolve=_resolve,
+            authenticate=_authenticate,
             transport=SimTransport(network, self.host),
         )
+        self.registry, self.directory = self.member.registry, self.member.directory
         self._port = config.port
         self.alive = True
         network.agents.append(self)
@@ -127,12 +93,11 @@ class SimAgent:
         with self._scope:
             async with trio.open_nursery() as nursery:
                 self.host.nursery, self.host.accept = nursery, self._accept
-                self.gossip.publish(addrs=(f"{self.address}:{self._port}",))
-                await nursery.start(self.gossip.run)
-                await nursery.start(self.dialer.run)
-                nursery.start_soon(self._bootstrap.run)
+                self.member.bind(self.address, self._port)
+                self.member.publish(())
+                await nursery.start(self.member.run)
                 if self._announce:
-                    await nursery.start(self._discovery.run)
+                    await nursery.start(self.member.discover)
                 task_status.started()
         self.host.nursery = self.host.accept = None
 
@@ -154,7 +119,7 @@ class SimAgent:
             tool = Tool(self.name, "sim", {"name": name, "inputSchema": {"type": "object"}})
             self._tools[tool.digest] = dict(tool.definition)
             entries.append(ToolEntry("sim", name, tool.digest))
-        self.gossip.publish(tools=tuple(entries))
+        self.member.publish(tuple(entries))
 
     def knows(self, peer_id: PeerId, tool: str) -> bool:
         """Whether its directory says that this peer has the tool."""
@@ -167,13 +132,10 @@ class SimAgent:
         return entry.state if entry is not None else None
 
     async def _accept(self, pipe: SimPipe, peer_id: PeerId) -> None:
-        await self._lines.serve(pipe, peer_id, dialer=False)
+        await self.member.lines.serve(pipe, peer_id, dialer=False)
 
     async def _answer(self, request: PeerRequest) -> Any:
         params = request.params
-        method = self.gossip.methods.get(request.method)
-        if method is not None and isinstance(params, Mapping):
-            return await method(request, params)
         if request.method == "card.get":
             texts = {"name": self.name, "version": "1", "description": "", "url": "", "peer_id": self.peer_id}
             return {**texts, "skills": []}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from praxis.access.authorize import Policy
@@ -31,9 +31,7 @@ class Exports:
         policy: Policy,
         *,
         card: Callable[[], AgentCard],
-        more: Mapping[str, Method],
     ) -> None:
-        """`more` are methods that others answer."""
         self._registry = registry
         self._policy = policy
         self._card = card
@@ -41,7 +39,6 @@ class Exports:
             "tool.call": self._call,
             "card.get": self._get_card,
             "tools.describe": self._describe,
-            **more,
         }
 
     async def handle(self, request: PeerRequest) -> Any:

@@ -92,7 +92,7 @@ def test_who_leaves_is_gone_everywhere_and_stays_gone(monkeypatch: pytest.Monkey
         network = SimNetwork(seed)
         async with trio.open_nursery() as nursery:
             one, two, three = await grow(network, nursery, 3, max_peers=256)
-            three.gossip.publish(left=True)
+            three.member.say_goodbye()
             await trio.sleep(1)
             three.kill()
             await trio.sleep(300)

@@ -22,7 +22,7 @@ from praxis.peers.request import PeerRequest
 from praxis.tools.registry import ToolRegistry
 from praxis.tools.source import SourceState
 from praxis.wire.messages import dumps, loads
-from praxis.workflow.exports import MAX_DIGESTS, Exports, Method
+from praxis.workflow.exports import MAX_DIGESTS, Exports
 
 CARD = AgentCard("me", "1", "tests", "http://me", "px-me", (Skill("fs/read", "read", "reads", ("fs",)),))
 SCHEMA = {"type": "object", "properties": {"path": {"type": "string"}}, "additionalProperties": False}
@@ -71,13 +71,11 @@ class Setting:
         return caught.value
 
 
-def setting(
-    *tools: str, peers: Mapping[str, PeerExport] | None = None, more: Mapping[str, Method] | None = None
-) -> Setting:
+def setting(*tools: str, peers: Mapping[str, PeerExport] | None = None) -> Setting:
     files, registry = Files(), ToolRegistry("me", bus=EventBus(clock=lambda: 0.0), metrics=Metrics())
     registry.add(files)
     policy = Policy(Export(tools=tools, peers=dict(peers or {})))
-    return Setting(Exports(registry, policy, card=lambda: CARD, more=more or {}), files, registry)
+    return Setting(Exports(registry, policy, card=lambda: CARD), files, registry)
 
 
 def asked(name: str = "read", **arguments: Any) -> dict[str, Any]:
@@ -201,14 +199,6 @@ async def test_the_directory_names_what_some_peer_may_call() -> None:
 
 
 # -- other methods ---------------------------------------------------------------------------------
-
-
-async def test_methods_of_others_are_answered_by_them() -> None:
-    async def answer(request: PeerRequest, params: dict[str, Any]) -> Any:
-        return [request.peer, params]
-
-    here = setting(more={"directory.hash": answer})
-    assert await here.ask("directory.hash", {"a": 1}) == ["px-ann", {"a": 1}]
 
 
 async def test_a_method_of_a_later_version_is_not_found() -> None:

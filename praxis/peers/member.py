@@ -1,0 +1,171 @@
+"""This agent as a member of the network: everything in this room, put together and run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import trio
+
+from praxis.config.schema import P2P
+from praxis.net.serve import is_loopback
+from praxis.observe.events import EventBus
+from praxis.observe.metrics import Metrics
+from praxis.peers.bootstrap import Bootstrap, Resolve, resolve
+from praxis.peers.dialer import Connect, Dialer
+from praxis.peers.directory import Directory
+from praxis.peers.discovery import Discovery, Transport
+from praxis.peers.gossip import Gossip
+from praxis.peers.identity import Identity
+from praxis.peers.known import KnownPeers
+from praxis.peers.line import authenticate
+from praxis.peers.lines import Authenticate, Lines
+from praxis.peers.listener import Listener
+from praxis.peers.own_addresses import OwnAddresses
+from praxis.peers.record import PeerRecord, ToolEntry
+from praxis.peers.registry import PeerRegistry
+from praxis.peers.request import Handler, PeerRequest
+
+
+class Member:
+    """What an agent is in its network.
+
+    Attributes:
+        registry: the peers, as the rest of the house sees them.
+        directory, lines, dialer: the parts that others look at.
+    """
+
+    def __init__(
+        self,
+        config: P2P,
+        identity: Identity,
+        *,
+        boot: int,
+        software: str,
+        answer: Handler,
+        known: Path | None,
+        bus: EventBus,
+        metrics: Metrics,
+        clock: Callable[[], float],
+        chance: Random,
+        tags: Sequence[str] = (),
+        connect: Connect = trio.open_tcp_stream,
+        resolve: Resolve = resolve,
+        authenticate: Authenticate = authenticate,
+        transport: Transport | None = None,
+    ) -> None:
+        """Opens nothing yet.
+
+        Args:
+            answer: answers what peers ask and this room does not answer itself.
+            known: the file in which peers are remembered; None for none.
+            clock: seconds since the epoch.
+            connect, resolve, authenticate, transport: the network; others in simulations.
+        """
+        self.registry = PeerRegistry(identity.name, bus=bus, clock=clock)
+        self.directory = Directory(PeerRecord(identity.peer_id, identity.name, boot, 0, tags=tuple(tags)))
+        self._config = config
+        self._answer = answer
+        self._addresses = OwnAddresses(config.advertise_addrs)
+        self._gossip = Gossip(
+            self.directory,
+            self.registry,
+            metrics=metrics,
+            clock=clock,
+            chance=chance,
+            on_noted=lambda entry: self.dialer.consider(entry),
+        )
+        self.lines = Lines(
+            self.registry,
+            identity,
+            addresses=self._addresses,
+            config=config,
+            boot=boot,
+            software=software,
+            handler=self._handle,
+            gossip=self._gossip,
+            metrics=metrics,
+            authenticate=authenticate,
+        )
+        self.dialer = Dialer(self.lines, self._gossip, max_peers=config.max_peers, chance=chance, connect=connect)
+        self._bootstrap = Bootstrap(self.lines, config.bootstrap_nodes, chance=chance, connect=connect, resolve=resolve)
+        self._listener = Listener(self.lines, handshakes=config.limits.handshakes, metrics=metrics)
+        self._known = KnownPeers(known, self.registry, self.directory, clock=clock) if known is not None else None
+        self._discovery: Discovery | None = None
+
+        def discovery(port: int) -> Discovery:
+            return Discovery(
+                config.discovery,
+                loopback_only=is_loopback(config.host),
+                identity=identity,
+                boot=boot,
+                tcp_port=port,
+                on_found=lambda found: self.dialer.found(found.peer_id, found.boot, found.candidates),
+                on_bye=self.dialer.left,
+                bus=bus,
+                metrics=metrics,
+                clock=clock,
+                chance=chance,
+                addresses=self._addresses.listed,
+                transport=transport,
+            )
+
+        self._make_discovery = discovery
+
+    async def _handle(self, request: PeerRequest) -> Any:
+        method = self._gossip.methods.get(request.method)
+        if method is None:
+            return await self._answer(request)
+        return await method(request, request.params if isinstance(request.params, Mapping) else {})
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Look for peers, keep lines to them and keep the directory, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._gossip.run)
+            await nursery.start(self.dialer.run)
+            if self._known is not None:
+                for entry in self._known.load():
+                    self.dialer.consider(entry)
+                nursery.start_soon(self._known.run)
+            nursery.start_soon(self._bootstrap.run)
+            task_status.started()
+
+    async def serve(
+        self,
+        listeners: Sequence[trio.SocketListener],
+        host: str,
+        port: int,
+        *,
+        stopping: trio.Event,
+        grace: float,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Accept lines at `host` and `port` until `stopping`."""
+        self.bind(host, port)
+        await self._listener.serve(listeners, stopping=stopping, grace=grace, task_status=task_status)
+
+    def bind(self, host: str, port: int) -> None:
+        """Lines are accepted there from now on; peers are told."""
+        self._addresses.bind(host, port)
+        self._port = port
+
+    async def discover(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Announce this agent and hear others on the segment, until cancelled; after `bind`. Raises OSError."""
+        self._discovery = self._make_discovery(self._port)
+        await self._discovery.run(task_status=task_status)
+
+    def publish(self, tools: tuple[ToolEntry, ...]) -> None:
+        """Tell the network what there is to call here, and where we are, as far as that is news."""
+        self._gossip.publish(tools=tools, addrs=self._addresses.everywhere)
+
+    async def withdraw(self) -> None:
+        """Tell the segment that we stop; nothing else changes yet."""
+        if self._discovery is not None:
+            await self._discovery.withdraw()
+
+    def say_goodbye(self) -> None:
+        """Tell the network that we stop, and every peer to ask nothing new."""
+        self._gossip.publish(left=True)
+        self.lines.say_goodbye()

@@ -1,0 +1,139 @@
+"""Many agents at once: in one process, as processes of their own, and dialing each other at the same moment."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import attrs
+import pytest
+import trio
+
+from praxis.cli.client import Client
+from praxis.config.schema import Config
+from praxis.dev import RunningAgent, free_discovery_port, network
+from praxis.peers.identity import NetworkKey
+from tests.agent.test_agent_daemon import PORTS, ROOT
+from tests.agent.test_agent_network import ANN
+from tests.support.network import connected
+
+in_full = pytest.mark.skipif(
+    not os.environ.get("PRAXIS_FULL"), reason="takes half a minute: run scripts/test.sh --full"
+)
+CROSSED = 150
+
+
+def complete(agents: Sequence[RunningAgent]) -> bool:
+    """Whether everybody knows the tools of everybody else."""
+    return all(
+        sum(bool(owner.tools) for owner in one.agent.peers.owners()) == len(agents) - 1
+        and len(one.agent.member.directory) == len(agents)
+        for one in agents
+    )
+
+
+@in_full
+async def test_fifty_agents_in_one_process_know_each_other_ten_seconds_after_the_last_start(tmp_path: Path) -> None:
+    async with network(50, tmp_path) as agents:
+        with trio.fail_after(10):
+            for one in agents:
+                await one.agent.peers.wait_change(lambda: complete(agents))
+        assert all(len(one.agent.peers.links()) == 49 for one in agents)
+
+
+@pytest.fixture
+def thirty(tmp_path: Path) -> Iterator[list[Client]]:
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    common = {**kept, "PRAXIS_NETWORK_KEY": NetworkKey.generate().text, "DISCOVERY_PORT": str(free_discovery_port())}
+    processes = []
+    for number in range(30):
+        state = tmp_path / str(number)
+        command = [sys.executable, "-m", "praxis", "run", f"--set=agent.name=agent-{number}"]
+        command += [f"--set={port}=0" for port in PORTS]
+        processes.append(
+            subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env={**common, "PRAXIS_STATE_DIR": str(state)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
+        )
+    clients = []
+    for process in processes:
+        assert process.stdout is not None
+        host, port = json.loads(process.stdout.readline())["ready"]["http"]
+        clients.append(Client(f"http://{host}:{port}", timeout=20))
+    yield clients
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.communicate(timeout=60)
+
+
+@in_full
+async def test_thirty_processes_know_each_other_five_seconds_after_the_last_is_ready(thirty: list[Client]) -> None:
+    def lacking() -> int:
+        return sum(
+            sum(peer["connected"] for peer in client.request("GET", "/peers")["peers"]) < len(thirty) - 1
+            for client in thirty
+        )
+
+    with trio.fail_after(5):
+        while await trio.to_thread.run_sync(lacking):  # noqa: ASYNC110 - other processes, which set no event
+            await trio.sleep(0.1)
+
+
+def slowly(config: Config) -> Config:
+    """No discovery: the test dials."""
+    discovery = attrs.evolve(config.p2p.discovery, enabled=False)
+    return attrs.evolve(config, p2p=attrs.evolve(config.p2p, discovery=discovery))
+
+
+async def test_crossed_dials_leave_one_line_and_no_call_is_lost(tmp_path: Path) -> None:
+    """Each dials the other at the same moment, again and again, while calls run both ways."""
+    failed: list[str] = []
+    calls = 0
+
+    async def call_on(one: RunningAgent, other: RunningAgent, over: trio.Event) -> None:
+        nonlocal calls
+        while not over.is_set():
+            run = await one.agent.executor.execute(f"CALL {other.addresses.agent}:list_files", ANN)
+            calls += 1
+            if run.state != "succeeded":
+                failed.append(str(run.error))
+
+    async with connected(tmp_path) as (one, two), trio.open_nursery() as lines:
+        over = trio.Event()
+        async with trio.open_nursery() as calling:
+            calling.start_soon(call_on, one, two, over)
+            calling.start_soon(call_on, two, one, over)
+            for _ in range(CROSSED):
+                async with trio.open_nursery() as dialing:
+                    for here, there in ((one, two), (two, one)):
+                        dialing.start_soon(dial_again, lines, here, there)
+            with trio.fail_after(20):
+                while any(agent.agent.member.lines.open_lines != 1 for agent in (one, two)):  # noqa: ASYNC110 - nothing tells
+                    await trio.sleep(0.01)
+            over.set()
+        lines.cancel_scope.cancel()
+    assert sorted(set(failed)) == []
+    assert calls > CROSSED
+
+
+async def dial_again(nursery: trio.Nursery, here: RunningAgent, there: RunningAgent) -> None:
+    """One more line from here to there, which stays if it wins."""
+    assert there.addresses.p2p is not None
+    lines = here.agent.member.lines
+    stream = await trio.open_tcp_stream(*there.addresses.p2p)
+    pipe, peer_id = await lines.open(stream, dialer=True)
+
+    async def serve() -> None:
+        await lines.serve(pipe, peer_id, dialer=True)
+
+    nursery.start_soon(serve)
