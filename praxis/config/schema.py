@@ -115,6 +115,8 @@ class P2P:
     """``HOST:PORT`` where other machines reach this agent, where that is not where it listens: containers, NAT."""
     max_peers: int = attrs.field(default=256, validator=_positive)
     """Agents up to which each keeps a line to every other; in a larger network each keeps 16, and more on demand."""
+    enable_dht: bool = True
+    """Whether tools of agents without a line to this one are found too, and a line is made when a call needs it."""
     security: Security = Security()
     discovery: Discovery = Discovery()
     limits: P2PLimits = P2PLimits()

@@ -61,12 +61,15 @@ class Dialer:
         """Dial until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            task_status.started()
-            while True:
-                await self._grown.wait()
-                await trio.sleep(REVIEW)
-                self._grown = trio.Event()
-                self._choose()
+            try:
+                task_status.started()
+                while True:
+                    await self._grown.wait()
+                    await trio.sleep(REVIEW)
+                    self._grown = trio.Event()
+                    self._choose()
+            finally:
+                self._nursery = None
 
     def found(self, peer_id: PeerId, boot: int, candidates: tuple[str, ...]) -> None:
         """A beacon says that this peer is there: a hint, which only makes us dial."""
@@ -146,7 +149,7 @@ class Dialer:
         try:
             while self._wanted(entry):
                 if entry.connected:
-                    await self._while_connected(entry)
+                    await entry.news.wait()
                     continue
                 if backoff.fresh and self._lines.identity.peer_id > entry.id and not self._is_needed(entry):
                     with trio.move_on_after(COURTESY):
@@ -169,23 +172,33 @@ class Dialer:
     def _is_needed(self, entry: PeerEntry) -> bool:
         return entry.id in self._needed
 
-    async def _while_connected(self, entry: PeerEntry) -> None:
-        """Until the line ends; one that was made for calls alone is closed when there are none any more."""
-        while (link := entry.link) is not None:
-            news = entry.news
-            with trio.move_on_after(IDLE):
-                await news.wait()
-            if link.load:
-                self._needed[entry.id] = trio.current_time()
-            if entry.link is link and link.dialer and not self._wanted(entry):
-                await link.leave("idle", redial=False, grace=0)
+    async def _serve(self, opened: Opened, entry: PeerEntry) -> LineEnd:
+        """Serve a line that we have dialed; one that was made for calls is closed when there are none any more."""
+
+        async def close_when_idle() -> None:
+            while True:
+                await trio.sleep(IDLE / 2)
+                link = entry.link
+                if link is None or not link.dialer:
+                    continue
+                if link.load:
+                    self._needed[entry.id] = trio.current_time()
+                elif not self._wanted(entry):
+                    await link.leave("idle", redial=False, grace=0)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(close_when_idle)
+            end = await self._lines.serve(*opened, dialer=True)
+            nursery.cancel_scope.cancel()
+        return end
 
     async def _dial(self, entry: PeerEntry) -> LineEnd | None:
         """Try the candidates, the next one a moment after the last, and serve the first line that comes about.
 
         Returns how it ended, or the last refusal; None when the peer has dialed us meanwhile.
         """
-        entry.set_state("connecting", "")
+        if entry.state == "idle":  # one that is down stays so until it is reached
+            entry.set_state("connecting", "")
         opened: list[Opened] = []
         failures: list[LineEnd] = []
         async with self._dials, trio.open_nursery() as nursery:
@@ -210,7 +223,7 @@ class Dialer:
                 with trio.move_on_after(STAGGER):
                     await failed.wait()
         if opened:
-            return await self._lines.serve(*opened[0], dialer=True)
+            return await self._serve(opened[0], entry)
         return failures[-1] if failures and not entry.connected else None
 
     async def _attempt(self, address: str, expected: PeerId) -> Opened | LineEnd:

@@ -19,7 +19,7 @@ from praxis.observe.metrics import Metrics
 from praxis.peers.definitions import Definitions
 from praxis.peers.directory import Directory
 from praxis.peers.link import PeerLink
-from praxis.peers.record import PeerRecord, decode_digest, decode_ids, decode_records, encode_digest
+from praxis.peers.record import MAX_LOST, PeerRecord, decode_digest, decode_ids, decode_records, encode_digest
 from praxis.peers.registry import PeerEntry, PeerRegistry
 from praxis.peers.request import PeerRequest
 
@@ -51,9 +51,13 @@ class Gossip:
         metrics: Metrics,
         clock: Callable[[], float],
         chance: Random,
+        max_peers: int,
         on_noted: Callable[[PeerEntry], None],
     ) -> None:
-        """`clock` gives seconds since the epoch; `chance` chooses peers; `on_noted` hears of new records."""
+        """`clock` gives seconds since the epoch; `chance` chooses peers; `on_noted` hears of new records.
+
+        Above `max_peers` agents do not have lines to all others.
+        """
         self.directory = directory
         self.methods: Mapping[str, Method] = {
             "directory.hash": self._on_hash,
@@ -67,6 +71,7 @@ class Gossip:
         self._clock = clock
         self._chance = chance
         self._on_noted = on_noted
+        self._max_peers = max_peers
         self._nursery: trio.Nursery | None = None
         self._outbox: dict[PeerId, set[PeerId]] = {}
         self._asking: set[PeerId] = set()
@@ -85,14 +90,21 @@ class Gossip:
         """Compare, now and then, until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            task_status.started()
-            while True:
-                await trio.sleep(ROUND * self._chance.uniform(0.8, 1.2))
-                self.directory.expire(self._clock())
-                for link in self._some_links(1):
-                    nursery.start_soon(self._guarded, link, self._compare, link)
-                for entry in self._registry.connected():
-                    self._resolve(entry)
+            try:
+                task_status.started()
+                while True:
+                    await trio.sleep(ROUND * self._chance.uniform(0.8, 1.2))
+                    self._do_round(nursery)
+            finally:
+                self._nursery = None
+
+    def _do_round(self, nursery: trio.Nursery) -> None:
+        self.directory.expire(self._clock())
+        for link in self._some_links(1):
+            nursery.start_soon(self._guarded, link, self._compare, link)
+        for entry in self._registry.connected():
+            self._resolve(entry)
+        self._testify()
 
     # -- our own record -----------------------------------------------------------------------------
 
@@ -104,6 +116,11 @@ class Gossip:
     def _tell_own(self) -> None:
         for link in self._registry.links():
             self._send(link, (self.directory.own.id,))
+
+    def _testify(self) -> None:
+        """Where lines to everybody are too many, say whom we have lost: others have no line to see it by."""
+        lost = self._registry.lost() if len(self.directory) > self._max_peers else []
+        self.publish(lost=tuple(sorted(entry.id for entry in lost[:MAX_LOST])))
 
     # -- a line begins, a line is lost --------------------------------------------------------------
 

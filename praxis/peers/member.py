@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random
@@ -27,6 +28,9 @@ from praxis.peers.own_addresses import OwnAddresses
 from praxis.peers.record import PeerRecord, ToolEntry
 from praxis.peers.registry import PeerRegistry
 from praxis.peers.request import Handler, PeerRequest
+
+WITNESSES = 2
+"""Agents that must have lost another one before we do not even try to reach it: one alone may be wrong."""
 
 
 class Member:
@@ -75,6 +79,7 @@ class Member:
             metrics=metrics,
             clock=clock,
             chance=chance,
+            max_peers=config.max_peers,
             on_noted=lambda entry: self.dialer.consider(entry),
         )
         self.lines = Lines(
@@ -159,6 +164,23 @@ class Member:
     def publish(self, tools: tuple[ToolEntry, ...]) -> None:
         """Tell the network what there is to call here, and where we are, as far as that is news."""
         self._gossip.publish(tools=tools, addrs=self._addresses.everywhere)
+
+    def distant(self) -> list[PeerRecord]:
+        """Agents with tools to which there is no line now, but will be when a call needs one (see `Dialer.reach`).
+
+        Two agents that have lost one are believed: it is not among them.
+        """
+        if not self._config.enable_dht:
+            return []
+        records = self.directory.others()
+        lost = Counter(id for record in records.values() for id in record.lost)
+        found = []
+        for record in records.values():
+            entry = self.registry.entry(record.id)
+            idle = entry is not None and entry.link is None and entry.state in ("idle", "connecting")
+            if record.tools and idle and lost[record.id] < WITNESSES:
+                found.append(record)
+        return found
 
     async def withdraw(self) -> None:
         """Tell the segment that we stop; nothing else changes yet."""

@@ -120,6 +120,11 @@ class PeerRegistry:
             entry.tell()
             self._bus.publish("peer.forgotten", peer=entry.id, name=entry.name)
 
+    def lost(self) -> list[PeerEntry]:
+        """Peers that had a line to us and cannot be reached any more, those first that were seen last."""
+        down = [entry for entry in self._entries.values() if entry.state == "down" and entry.boot]
+        return sorted(down, key=lambda entry: (-entry.last_seen, entry.id))
+
     def note(self, record: PeerRecord) -> PeerEntry | None:
         """Take in where a peer is, from its record; None when MAX_PEERS are known already."""
         entry = self.know(record.id)

@@ -135,7 +135,7 @@ async def _churn(network: SimNetwork, nursery: trio.Nursery, agents: list[SimAge
 
 def routable(agent: SimAgent, others: Sequence[SimAgent]) -> bool:
     """Whether an agent would give work to one of these."""
-    owners = {owner.peer_id for owner in agent.registry.owners()}
+    owners = {owner.peer_id for owner in agent.registry.owners()} | {r.id for r in agent.member.distant()}
     return any(other.peer_id in owners for other in others)
 
 

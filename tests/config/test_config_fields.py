@@ -30,6 +30,7 @@ VALUES: dict[str, tuple[str, object]] = {
     "p2p.bootstrap_nodes": ('["10.0.0.1:4001", "[::1]:4002"]', ("10.0.0.1:4001", "[::1]:4002")),
     "p2p.advertise_addrs": ('["agent.example:4001"]', ("agent.example:4001",)),
     "p2p.max_peers": ("20", 20),
+    "p2p.enable_dht": ("false", False),
     "p2p.security.network_key_file": ("/run/key", Path("/run/key")),
     "p2p.security.network_keys": ("[one, two]", ("one", "two")),
     "p2p.discovery.enabled": ("false", False),

@@ -30,7 +30,7 @@ async def _measure(size: int, max_peers: int, seed: int) -> Figures:
 
 
 @pytest.mark.parametrize(
-    ("size", "max_peers", "seed"), [(6, 256, 1), (6, 256, 2), (8, 256, 3), (8, 256, 4), (8, 256, 5), (22, 6, 6)]
+    ("size", "max_peers", "seed"), [(6, 256, 1), (6, 256, 2), (8, 256, 3), (8, 256, 4), (8, 256, 5), (19, 5, 6)]
 )
 def test_news_spreads_and_wounds_heal(size: int, max_peers: int, seed: int) -> None:
     figures = simulate(partial(_measure, size, max_peers), seed)
@@ -149,6 +149,47 @@ def test_a_forged_record_of_a_peer_is_put_right() -> None:
             assert two.directory.own.rev > record.rev + 100
             assert same([one, two, liar])
             assert not one.knows(two.peer_id, "rm")
+            nursery.cancel_scope.cancel()
+
+    run(scenario)
+
+
+def test_in_a_large_network_a_peer_without_a_line_is_reached_when_it_is_needed_and_left_alone_again() -> None:
+    async def scenario(seed: int) -> None:
+        network = SimNetwork(seed)
+        async with trio.open_nursery() as nursery:
+            agents = await grow(network, nursery, 26, max_peers=6)
+            for agent in agents:
+                agent.show([f"tool_of_{agent.name}"])
+            await trio.sleep(30)
+            one = agents[15]
+            distant = {record.id for record in one.member.distant()}
+            far = next(agent for agent in agents if agent.peer_id in distant and not agent.registry.link(one.peer_id))
+            assert not one.knows(far.peer_id, "nothing")
+            link = await one.member.dialer.reach(far.peer_id)
+            assert (await link.call("card.get", {}))["name"] == far.name
+            await until(lambda: any(owner.name == far.name and owner.tools for owner in one.registry.owners()))
+            with trio.fail_after(700):
+                await until(lambda: one.registry.link(far.peer_id) is None, 10.0)
+            nursery.cancel_scope.cancel()
+
+    run(scenario)
+
+
+def test_in_a_large_network_who_ended_silently_is_not_even_tried_once_its_neighbours_have_lost_it() -> None:
+    async def scenario(seed: int) -> None:
+        network = SimNetwork(seed)
+        async with trio.open_nursery() as nursery:
+            agents = await grow(network, nursery, 26, max_peers=6)
+            for agent in agents:
+                agent.show([f"tool_of_{agent.name}"])
+            await trio.sleep(30)
+            dead = agents.pop(15)
+            idle = [a for a in agents if dead.peer_id in {record.id for record in a.member.distant()}]
+            assert idle
+            dead.kill(silently=True)
+            with trio.fail_after(90):
+                await until(lambda: not any(dead.peer_id in {r.id for r in a.member.distant()} for a in idle), 1.0)
             nursery.cancel_scope.cancel()
 
     run(scenario)
