@@ -248,6 +248,7 @@ class Agent:
             card=self._status.card,
             health=self._status.health,
             peers=self.peers,
+            network=self.member,
             info=self._status.info,
             sources=self.registry.sources,
             draining=lambda: self._status.draining,

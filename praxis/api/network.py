@@ -18,6 +18,13 @@ def routes(services: Services) -> list[Route]:
             {"peers": [attrs.asdict(view) | {"connected": view.connected} for view in services.peers.views()]}
         )
 
+    async def ping(call: Call) -> Answer:
+        peer_id, seconds = await services.network.ping(call.path["peer"])
+        return Answer.of({"id": peer_id, "rtt_ms": round(seconds * 1000, 3)})
+
+    async def forget(call: Call) -> Answer:
+        return Answer.of({"id": services.network.forget(call.path["peer"])})
+
     async def cards(call: Call) -> Answer:
         return Answer.of({"cards": {id: card_json(card) for id, card in services.peers.cards().items()}})
 
@@ -35,6 +42,21 @@ def routes(services: Services) -> list[Route]:
 
     return [
         Route("GET", "/peers", "The peers that this agent knows.", peers),
+        Route(
+            "POST",
+            "/peers/{peer}/ping",
+            "The time to a peer, by id or name, and back; makes a line to it if there is none.",
+            ping,
+            action="run",
+        ),
+        Route(
+            "DELETE",
+            "/peers/{peer}",
+            "Forget a peer, by id or name, until it is heard of again.",
+            forget,
+            action="admin",
+            statuses={409: "it is connected"},
+        ),
         Route("GET", "/p2p/cards", "The cards of connected peers, by peer id.", cards),
         Route("GET", "/p2p/info", "This agent's id, addresses and protocol.", info),
         Route("GET", "/agent/card", "This agent's card.", card),

@@ -10,7 +10,7 @@ import attrs
 from praxis.access.authorize import Policy
 from praxis.model.card import AgentCard
 from praxis.model.health import HealthReport
-from praxis.model.peer import PeerView
+from praxis.model.peer import PeerId, PeerView
 from praxis.model.tool import JSON
 from praxis.observe.events import EventBus
 from praxis.observe.metrics import Metrics
@@ -25,6 +25,13 @@ class Peers(Protocol):
     def cards(self) -> Mapping[str, AgentCard]: ...
 
 
+class Network(Protocol):
+    """What the routes ask of this agent as a member of its network."""
+
+    async def ping(self, name: str) -> tuple[PeerId, float]: ...
+    def forget(self, name: str) -> PeerId: ...
+
+
 @attrs.frozen
 class Services:
     """`prometheus` says whether /metrics answers; `draining` whether the agent is stopping."""
@@ -36,6 +43,7 @@ class Services:
     card: Callable[[], AgentCard]
     health: Callable[[], HealthReport]
     peers: Peers
+    network: Network
     info: Callable[[], dict[str, JSON]]
     sources: Callable[[], list[SourceState]]
     draining: Callable[[], bool]

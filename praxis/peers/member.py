@@ -11,6 +11,8 @@ from typing import Any
 import trio
 
 from praxis.config.schema import P2P
+from praxis.model.errors import PraxisError
+from praxis.model.peer import PeerId
 from praxis.net.serve import is_loopback
 from praxis.observe.events import EventBus
 from praxis.observe.metrics import Metrics
@@ -26,9 +28,11 @@ from praxis.peers.lines import Authenticate, Lines
 from praxis.peers.listener import Listener
 from praxis.peers.own_addresses import OwnAddresses
 from praxis.peers.record import PeerRecord, ToolEntry
-from praxis.peers.registry import PeerRegistry
+from praxis.peers.registry import PeerEntry, PeerRegistry
 from praxis.peers.request import Handler, PeerRequest
 
+PING = 10.0
+"""Seconds for a ping to come back before we say so."""
 WITNESSES = 2
 """Agents that must have lost another one before we do not even try to reach it: one alone may be wrong."""
 
@@ -71,6 +75,7 @@ class Member:
         self.registry = PeerRegistry(identity.name, bus=bus, clock=clock)
         self.directory = Directory(PeerRecord(identity.peer_id, identity.name, boot, 0, tags=tuple(tags)))
         self._config = config
+        self._clock = clock
         self._answer = answer
         self._addresses = OwnAddresses(config.advertise_addrs)
         self._gossip = Gossip(
@@ -181,6 +186,38 @@ class Member:
             if record.tools and idle and lost[record.id] < WITNESSES:
                 found.append(record)
         return found
+
+    async def ping(self, name: str) -> tuple[PeerId, float]:
+        """The peer with this id or name, and the seconds to it and back. Raises PraxisError."""
+        entry = self._find(name)
+        link = await self.dialer.reach(entry.id)
+        with trio.move_on_after(PING):
+            return entry.id, await link.ping()
+        raise PraxisError("timeout", f"{name} did not answer a ping within {PING:g} s")
+
+    def forget(self, name: str) -> PeerId:
+        """Know nothing of a peer any more, until it is heard of again. Raises PraxisError, ``conflict`` while there is
+        a line to it."""
+        entry = self._find(name)
+        if entry.connected:
+            raise PraxisError(
+                "conflict", f"{name} is connected", hint="an agent that runs and has the key would be back at once"
+            )
+        self.registry.forget(entry)
+        self.directory.forget(entry.id, self._clock())
+        return entry.id
+
+    def _find(self, name: str) -> PeerEntry:
+        """By id or by name. Raises PraxisError: ``not_found``, ``ambiguous``."""
+        entries = [entry for entry in self.registry.entries() if name in (entry.id, entry.name)]
+        if not entries:
+            raise PraxisError("not_found", f"no peer {name[:64]!r} is known", hint="`praxis peers` lists them")
+        if len(entries) > 1:
+            ids = [entry.id for entry in entries]
+            raise PraxisError(
+                "ambiguous", f"{len(ids)} peers are called {name!r}: {', '.join(ids[:8])}", hint="take an id"
+            )
+        return entries[0]
 
     async def withdraw(self) -> None:
         """Tell the segment that we stop; nothing else changes yet."""

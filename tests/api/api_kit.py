@@ -178,6 +178,7 @@ def services_of(agent: Agent, **changes: Any) -> Services:
         card=lambda: AgentCard("agent-1", "1", "", "", "px"),
         health=lambda: HealthReport("agent-1", "9", 61.5, {}),
         peers=agent.peers,
+        network=agent.member,
         info=dict,
         sources=agent.registry.sources,
         draining=lambda: False,

@@ -175,7 +175,7 @@ def test_a_viewer_looks_and_runs_nothing(guarded: Guarded) -> None:
             assert status(guarded.agent, method, path, viewer) in (200, 404, 415)
         else:
             problem = guarded.agent.ask(method, path, BODIES.get(path), viewer).problem(403, "denied")
-            assert "viewer may not run" in problem["detail"]
+            assert "viewer may not" in problem["detail"]
             assert "praxis token new --role" in problem["hint"]
             changing.append((method, path))
     assert {("POST", "/execute"), ("POST", "/call"), ("POST", "/p2p/tool"), ("DELETE", "/runs/x")} <= set(changing)

@@ -219,3 +219,22 @@ def test_a_card_is_shown_whole() -> None:
     assert card_json(card) == {
         "name": "n", "version": "1", "description": "d", "url": "http://x", "peer_id": "px", "skills": (skill,)
     }  # fmt: skip
+
+
+def test_a_peer_is_pinged_by_id_or_name(two: Served) -> None:
+    for name in (peer_id(two), "agent-2"):
+        answer = two.ask("POST", f"/peers/{name}/ping")
+        assert answer.status == 200
+        assert answer.json["id"] == peer_id(two)
+        assert 0 < answer.json["rtt_ms"] < 1000
+    assert "praxis peers" in two.ask("POST", "/peers/nobody/ping").problem(404, "not_found")["hint"]
+
+
+def test_a_connected_peer_is_not_forgotten_and_one_that_is_gone_is(tmp_path: Path) -> None:
+    with serving(tmp_path, 2) as served:
+        assert served.ask("DELETE", "/peers/agent-2").problem(409, "conflict")["hint"]
+        served.ask("DELETE", "/peers/nobody").problem(404, "not_found")
+        served.do(served.agents[1].stopping.set)
+        trio.run(wait_until, lambda: not served.get("/peers").json["peers"][0]["connected"])
+        assert served.ask("DELETE", "/peers/agent-2").json == {"id": peer_id(served)}
+        assert served.get("/peers").json["peers"] == []
