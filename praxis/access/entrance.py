@@ -15,7 +15,7 @@ from praxis.model.errors import PraxisError
 ListenerKind = Literal["unix", "loopback", "network"]
 LOCAL = Principal("local", "local", "admin")
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
-_HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[^\[\]:@/\s?#]+)(:(?P<port>\d{1,5}))?")
+_HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[^\[\]:@/\s?#]+)(:(?P<port>[0-9]{1,5}))?")
 _UNSPECIFIED = ("0.0.0.0", "::", "")  # noqa: S104 - compared, not bound
 
 

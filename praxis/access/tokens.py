@@ -6,11 +6,15 @@ A slow hash protects secrets that can be guessed; these cannot.
 from __future__ import annotations
 
 import base64
+import fcntl
 import hashlib
 import hmac
 import json
 import os
+import re
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +26,10 @@ from praxis.model.errors import PraxisError
 PREFIX = "pxt1-"
 MAX_TOKENS = 1000
 """Tokens in one file: each call is compared with all of them."""
+MAX_NAME = 64
+"""Characters of a token's name: a thousand of them, escaped, are less than MAX_FILE."""
 MAX_FILE = 1024 * 1024
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 @attrs.frozen
@@ -45,12 +52,15 @@ class TokenStore:
 
     def new(self, role: Role, name: str = "") -> str:
         """Make a token and return it; it cannot be shown again. Raises PraxisError when the file cannot be used."""
-        tokens = self.list()
-        if len(tokens) >= MAX_TOKENS:
-            raise PraxisError("conflict", f"there are {MAX_TOKENS} tokens already", where=str(self._path))
+        if len(name) > MAX_NAME or not name.isprintable():
+            raise PraxisError("invalid", f"a token's name has at most {MAX_NAME} characters, all of them printable")
         text = PREFIX + base64.b32encode(secrets.token_bytes(32)).decode().lower().rstrip("=")
         token = Token(secrets.token_hex(4), role, name or "token", _hash(text))
-        self._write((*tokens, token))
+        with self._locked():
+            tokens = self.list()
+            if len(tokens) >= MAX_TOKENS:
+                raise PraxisError("conflict", f"there are {MAX_TOKENS} tokens already", where=str(self._path))
+            self._write((*tokens, token))
         return text
 
     def verify(self, text: str) -> Principal | None:
@@ -82,11 +92,26 @@ class TokenStore:
 
     def revoke(self, id: str) -> None:
         """Raises PraxisError("not_found")."""
-        tokens = self.list()
-        left = tuple(token for token in tokens if token.id != id)
-        if len(left) == len(tokens):
-            raise PraxisError("not_found", f"no token {id!r}", hint="`praxis token ls` lists them")
-        self._write(left)
+        with self._locked():
+            tokens = self.list()
+            left = tuple(token for token in tokens if token.id != id)
+            if len(left) == len(tokens):
+                raise PraxisError("not_found", f"no token {id!r}", hint="`praxis token ls` lists them")
+            self._write(left)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One change after the other, also by several commands: none undoes what another one has just done."""
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise self._unusable(str(error.strerror)) from None
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
 
     def _read(self) -> tuple[Token, ...]:
         try:
@@ -101,7 +126,11 @@ class TokenStore:
     def _token(self, entry: dict[str, Any]) -> Token:
         token = Token(**entry)
         texts = (token.id, token.role, token.name, token.sha256)
-        if not all(isinstance(text, str) for text in texts) or token.role not in ROLES or len(token.sha256) != 64:
+        if (
+            not all(isinstance(text, str) for text in texts)
+            or token.role not in ROLES
+            or not _SHA256.fullmatch(token.sha256)
+        ):
             raise ValueError("not a token")
         return token
 
@@ -109,7 +138,6 @@ class TokenStore:
         text = json.dumps({"version": 1, "tokens": [attrs.asdict(token) for token in tokens]}, indent=1)
         scratch = self._path.with_name(f".{self._path.name}.{secrets.token_hex(4)}")
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             try:
                 with os.fdopen(descriptor, "w") as file:

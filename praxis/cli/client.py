@@ -46,26 +46,39 @@ class Client:
     def _connection(self) -> http.client.HTTPConnection:
         if self.url.startswith("unix:"):
             return _UnixConnection(self.url.removeprefix("unix:"), self._timeout)
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise CommandError(USAGE, f"{self.url!r} is no address of an agent: write http://HOST:PORT or unix:PATH")
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        return kind(parts.hostname, parts.port, timeout=self._timeout)
+        kinds: dict[str, type[http.client.HTTPConnection]] = {
+            "http": http.client.HTTPConnection,
+            "https": http.client.HTTPSConnection,
+        }
+        try:
+            parts = urlsplit(self.url)
+            if not parts.hostname or parts.path not in ("", "/") or parts.query:
+                raise self._no_address()
+            parts.hostname.encode("idna")
+            return kinds[parts.scheme](parts.hostname, parts.port, timeout=self._timeout)
+        except (KeyError, ValueError, http.client.InvalidURL):
+            raise self._no_address() from None
 
-    def request(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Any:
-        """The JSON that the agent answers, or its text. Raises CommandError with the right exit code.
+    def _no_address(self) -> CommandError:
+        return CommandError(USAGE, f"{self.url!r} is no address of an agent: write http://HOST:PORT or unix:PATH")
 
+    def request(self, method: str, path: str, body: Any = None, *, holds: str = "") -> dict[str, Any]:
+        """The JSON object that the agent answers, which `holds` this key, if one is given.
+
+        Raises CommandError with the exit code.
         Closing the connection, as Ctrl-C does, cancels what the agent runs for it.
         """
-        status, content_type, raw = self.exchange(method, path, body, headers)
+        status, content_type, raw = self.exchange(method, path, body)
         value: Any = raw.decode(errors="replace")
         if "json" in content_type:
             try:
                 value = json.loads(raw)
-            except ValueError:
+            except (ValueError, RecursionError):
                 raise CommandError(FAILED, f"{self.url} answered with something that is not JSON") from None
-        if status >= 400:
+        if status >= 300:
             raise _refusal(status, value)
+        if not isinstance(value, dict) or (holds and holds not in value):
+            raise no_agent(status)
         return value
 
     def exchange(
@@ -74,6 +87,8 @@ class Client:
         """Status, content type and body of one request."""
         sent = {"Accept": "application/json", **(headers or {})}
         if self._token:
+            if not (self._token.isascii() and self._token.isprintable()):
+                raise CommandError(USAGE, "PRAXIS_TOKEN holds a character that no token has, such as a line's end")
             sent["Authorization"] = f"Bearer {self._token}"
         payload = None
         if body is not None:
@@ -84,15 +99,20 @@ class Client:
             connection.request(method, path, payload, sent)
             answer = connection.getresponse()
             return answer.status, answer.headers.get("Content-Type", ""), answer.read()
-        except TimeoutError:
-            raise CommandError(TIMED_OUT, f"{self.url} did not answer within {self._timeout:g} s") from None
         except (OSError, http.client.HTTPException) as error:
+            if isinstance(error, TimeoutError) and error.errno is None:  # our own; the kernel's has a number
+                raise CommandError(TIMED_OUT, f"{self.url} did not answer within {self._timeout:g} s") from None
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise CommandError(
                 UNREACHABLE, f"no agent answers at {self.url}: {reason} (start one with `praxis run --config FILE`)"
             ) from None
         finally:
             connection.close()
+
+
+def no_agent(status: int) -> CommandError:
+    """For an answer that no agent gives."""
+    return CommandError(UNREACHABLE, f"what answers there is no agent (HTTP {status})")
 
 
 def _refusal(status: int, problem: Any) -> CommandError:
@@ -122,7 +142,7 @@ def find_agent(url: str | None, name: str | None) -> str:
         if path.exists():
             return f"unix:{path}"
         return DEFAULT_URL
-    base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "praxis"
+    base = Path.home() / ".local" / "state" / "praxis"
     if name:
         return f"unix:{base / name / 'api.sock'}"
     sockets = sorted(base.glob("*/api.sock"))

@@ -8,11 +8,13 @@ import os
 import sys
 from typing import Any
 
-from praxis.cli.client import FAILED, OK, TIMED_OUT, UNREACHABLE, USAGE, Client, CommandError, find_agent
-from praxis.cli.output import emit, plain, say
+from praxis.cli.client import FAILED, OK, TIMED_OUT, USAGE, Client, CommandError, find_agent, no_agent
+from praxis.cli.output import as_json, emit, plain, say, visible
 
 STATUS_TIMEOUT = 10.0
 """Seconds for what an agent answers from what it knows."""
+PLUGIN_CODES = {"OK": 0, "WARNING": 1, "CRITICAL": 2, "UNKNOWN": 3}
+"""The words and codes of monitoring plugins."""
 LAST_WORDS = 15.0
 """Seconds that an agent has, after a run's deadline, to end what runs elsewhere and to say so."""
 
@@ -26,19 +28,19 @@ def version(options: argparse.Namespace) -> int:
 
 def status(options: argparse.Namespace) -> int:
     """0 while the agent answers and is not unhealthy."""
-    raw_status, _, raw = _client(options, STATUS_TIMEOUT).exchange("GET", "/health")
+    http, _, raw = _client(options, _patience(options)).exchange("GET", "/health")
     try:
         report = json.loads(raw)
         rows = [[name, c["status"], c.get("reason", "")] for name, c in report["checks"].items()]
         rows.insert(0, [f"agent {report['agent']}", report["status"], f"up {report['uptime_s']:.0f} s"])
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise CommandError(UNREACHABLE, f"what answers there is no agent (HTTP {raw_status})") from None
+        raise no_agent(http) from None
     emit(report, options.output, columns=("PART", "STATE", "REASON"), rows=rows)
     return FAILED if report["status"] == "unhealthy" else OK
 
 
 def peers(options: argparse.Namespace) -> int:
-    found = _client(options, STATUS_TIMEOUT).request("GET", "/peers")
+    found = _client(options, _patience(options)).request("GET", "/peers", holds="peers")
     rows = [
         [
             p["name"] or "?",
@@ -57,13 +59,13 @@ def peers(options: argparse.Namespace) -> int:
 
 
 def tools(options: argparse.Namespace) -> int:
-    client = _client(options, STATUS_TIMEOUT)
+    client = _client(options, _patience(options))
     if options.sources:
-        found = client.request("GET", "/sources")
+        found = client.request("GET", "/sources", holds="sources")
         rows = [[s["name"], s["kind"], s["state"], s["tools"], s["restarts"], s["reason"]] for s in found["sources"]]
         emit(found, options.output, columns=("SOURCE", "KIND", "STATE", "TOOLS", "RESTARTS", "REASON"), rows=rows)
         return OK
-    found = client.request("GET", "/tools")
+    found = client.request("GET", "/tools", holds="tools")
     rows = [[t["ref"], _first_line(t.get("description") or "")] for t in found["tools"]]
     emit(found, options.output, columns=("TOOL", "WHAT IT DOES"), rows=rows)
     return OK
@@ -72,7 +74,7 @@ def tools(options: argparse.Namespace) -> int:
 def call(options: argparse.Namespace) -> int:
     """0 when the tool answered, 1 when it says that it failed, 5 when it took too long. A run of one step."""
     words = [f"--{key} {_quoted(value)}" for key, value in map(_argument, options.arguments)]
-    run = _run(options, " ".join(["CALL", options.tool, *words]))
+    run = _run(options, " ".join(["CALL", _quoted(options.tool), *words]))
     step = run["steps"][0]
     result = step.get("result")
     if result is None:
@@ -91,8 +93,8 @@ def execute(options: argparse.Namespace) -> int:
             agent = (step.get("route") or {}).get("agent") or "-"
             print(f"{step['id']}  {step['state']:<9}  {plain(step['tool'])}  on {plain(agent)}")
             text = _text(step.get("result")) or (step.get("error") or {}).get("detail", "")
-            for line in text.splitlines():
-                print(f"    {plain(line)}")
+            for line in visible(text).splitlines():
+                print(f"    {line}")
     return OK if run["status"] == "succeeded" else _tell_failure(run)
 
 
@@ -103,8 +105,7 @@ def _run(options: argparse.Namespace, program: str) -> dict[str, Any]:
     if options.timeout is not None:
         body["timeout"] = options.timeout
         patience = options.timeout + LAST_WORDS
-    run: dict[str, Any] = _client(options, patience).request("POST", "/execute", body)
-    return run
+    return _client(options, patience).request("POST", "/execute", body, holds="steps")
 
 
 def _tell_failure(run: dict[str, Any]) -> int:
@@ -116,7 +117,7 @@ def _tell_failure(run: dict[str, Any]) -> int:
 
 def plan(options: argparse.Namespace) -> int:
     """0 when every step has a place to run, 1 when one has not."""
-    found = _client(options, STATUS_TIMEOUT).request("POST", "/plan", {"dsl": _program(options)})
+    found = _client(options, _patience(options)).request("POST", "/plan", {"dsl": _program(options)}, holds="steps")
     rows = []
     for step in found["steps"]:
         route, problem = step.get("route"), step.get("problem")
@@ -130,27 +131,35 @@ def healthcheck(options: argparse.Namespace) -> int:
     """The codes of monitoring plugins: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN."""
     accept = {"Accept": "text/plain; profile=monitoring-plugin"}
     try:
-        http, _, raw = _client(options, options.timeout or STATUS_TIMEOUT).exchange("GET", "/health", headers=accept)
+        http, _, raw = _client(options, _patience(options)).exchange("GET", "/health", headers=accept)
+        word, _, text = raw.decode(errors="replace").partition("\n")[0].partition(" - ")
+        if word not in PLUGIN_CODES:
+            word, text = "CRITICAL" if http >= 500 else "UNKNOWN", str(no_agent(http))
     except CommandError as error:
-        print(f"PRAXIS CRITICAL - {error}")
-        return 2
-    line = plain(raw.decode(errors="replace").partition("\n")[0])
-    print(f"PRAXIS {line}")
-    words = {"OK": 0, "WARNING": 1, "CRITICAL": 2}
-    return words.get(line.partition(" ")[0], 2 if http >= 500 else 3)
+        word, text = "UNKNOWN" if error.code == USAGE else "CRITICAL", str(error)
+    if options.output == "table":
+        print(f"PRAXIS {word} - {plain(text)}")
+    else:
+        emit({"state": word, "text": text}, options.output)
+    return PLUGIN_CODES[word]
 
 
-def _client(options: argparse.Namespace, timeout: float | None = None) -> Client:
-    return Client(
-        find_agent(options.url, options.agent),
-        token=os.environ.get("PRAXIS_TOKEN", ""),
-        timeout=options.timeout if timeout is None else timeout,
-    )
+def _client(options: argparse.Namespace, timeout: float | None) -> Client:
+    return Client(find_agent(options.url, options.agent), token=os.environ.get("PRAXIS_TOKEN", ""), timeout=timeout)
+
+
+def _patience(options: argparse.Namespace) -> float:
+    """Seconds for an answer to what is not a run."""
+    return STATUS_TIMEOUT if options.timeout is None else float(options.timeout)
 
 
 def _program(options: argparse.Namespace) -> str:
-    text = sys.stdin.read() if options.program == "-" else options.program
-    return str(text)
+    if options.program != "-":
+        return str(options.program)
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as error:
+        raise CommandError(USAGE, f"the program is not UTF-8 text: byte {error.start + 1}") from None
 
 
 def _argument(text: str) -> tuple[str, str]:
@@ -175,17 +184,22 @@ def _emit_result(result: dict[str, Any], form: str) -> None:
         return
     text = _text(result)
     if text:
-        print("\n".join(plain(line) for line in text.splitlines()))
+        print(visible(text))
     elif "structuredContent" in result:
-        print(json.dumps(result["structuredContent"], indent=2, ensure_ascii=False))
-    others = [block.get("type") for block in result.get("content", []) if block.get("type") != "text"]
+        print(as_json(result["structuredContent"]))
+    others = [block.get("type") for block in _blocks(result) if block.get("type") != "text"]
     if others:
         say(f"the result has more content: {', '.join(map(str, others))} (-o json shows it)")
 
 
 def _text(result: dict[str, Any] | None) -> str:
-    blocks = (result or {}).get("content") or []
-    return "\n".join(str(block.get("text", "")) for block in blocks if block.get("type") == "text")
+    return "\n".join(str(block.get("text", "")) for block in _blocks(result) if block.get("type") == "text")
+
+
+def _blocks(result: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """The content of a result, which is as its tool made it, right or not."""
+    blocks = (result or {}).get("content")
+    return [block for block in blocks if isinstance(block, dict)] if isinstance(blocks, list) else []
 
 
 def _first_line(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 
 from praxis.cli.client import FAILED, INTERRUPTED, USAGE, CommandError
@@ -12,23 +13,37 @@ from praxis.cli.output import say
 
 def run(arguments: Sequence[str]) -> int:
     """Run one verb; returns the exit code."""
-    parser = make_parser()
     try:
-        options = parser.parse_args(arguments)
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else USAGE
+        code = _answer(arguments)
+        _flush()  # here, where what goes wrong can still be told
+        return code
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):  # the reader of our output has gone, as `head` does, and knows
+            say(str(error))
     try:
+        _flush()
+    except OSError:  # Python would try once more when it exits, and complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return FAILED
+
+
+def _flush() -> None:
+    print(end="", flush=True)  # which is right also without any standard output
+
+
+def _answer(arguments: Sequence[str]) -> int:
+    try:
+        options = make_parser().parse_args(arguments)
         code: int = options.verb(options)
         return code
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else USAGE
     except CommandError as error:
         say(str(error))
         return error.code
     except KeyboardInterrupt:
         say("interrupted; what the agent ran for it is cancelled")
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of our output has gone, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return FAILED
 
 
 def make_parser() -> argparse.ArgumentParser:

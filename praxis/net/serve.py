@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import logging
 import os
 import socket
@@ -81,8 +82,7 @@ async def serve_connections(
                 await stopping.wait()
                 accepting.cancel_scope.cancel()
         finally:
-            for listener in listeners:
-                listener.socket.close()
+            _close(listeners)
         if open_streams:
             with trio.move_on_after(grace):
                 await drained.wait()
@@ -96,19 +96,31 @@ async def open_listeners(host: str, port: int) -> list[trio.SocketListener]:
 
     Raises OSError that names the address.
     """
+    listeners: list[trio.SocketListener] = []
     try:
         listeners = await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
+        found = listeners[0].socket.getsockname()[1]
+        if port == 0 and len(listeners) > 1:  # each has a port of its own
+            _close(listeners)
+            listeners = await trio.open_tcp_listeners(found, host=host, backlog=BACKLOG)
         if host == "::":  # Trio keeps IPv4 out of it
-            port = listeners[0].socket.getsockname()[1]
-            listeners += await trio.open_tcp_listeners(port, host="0.0.0.0", backlog=BACKLOG)  # noqa: S104
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise OSError(error.errno, f"port {port} on {host} is in use by another program") from None
-        raise OSError(error.errno, f"cannot listen on {host_port(host, port)}: {error.strerror or error}") from None
+            listeners += await trio.open_tcp_listeners(found, host="0.0.0.0", backlog=BACKLOG)  # noqa: S104
+    except (OSError, UnicodeError) as error:
+        _close(listeners)
+        number = error.errno if isinstance(error, OSError) else errno.EINVAL
+        if number == errno.EADDRINUSE:
+            raise OSError(number, f"port {port} on {host} is in use by another program") from None
+        reason = getattr(error, "strerror", None) or error
+        raise OSError(number, f"cannot listen on {host_port(host, port)}: {reason}") from None
     for listener in listeners:
         listener.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listener.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
     return listeners
+
+
+def _close(listeners: Sequence[trio.SocketListener]) -> None:
+    for listener in listeners:
+        listener.socket.close()
 
 
 async def open_unix_listener(path: Path) -> trio.SocketListener:
@@ -118,17 +130,17 @@ async def open_unix_listener(path: Path) -> trio.SocketListener:
     is too long for a socket.
     """
     _remove_stale(path)
-    listening = trio.socket.socket(socket.AF_UNIX)
-    mask = os.umask(0o177)
+    listening = socket.socket(socket.AF_UNIX)
     try:
-        await listening.bind(str(path))
+        # Linux gives the file the mode of the socket. The umask would do it too, but it is the whole process's, and
+        # files and children that others make meanwhile would get it.
+        os.fchmod(listening.fileno(), 0o600)
+        listening.bind(str(path))
+        listening.listen(BACKLOG)
     except OSError as error:
         listening.close()
-        raise OSError(error.errno, f"{path}: {error}") from None
-    finally:
-        os.umask(mask)
-    listening.listen(BACKLOG)
-    return trio.SocketListener(listening)
+        raise OSError(error.errno or errno.ENAMETOOLONG, f"{path}: {error.strerror or error}") from None
+    return trio.SocketListener(trio.socket.from_stdlib_socket(listening))
 
 
 def _remove_stale(path: Path) -> None:
@@ -137,18 +149,29 @@ def _remove_stale(path: Path) -> None:
         if not stat.S_ISSOCK(path.stat().st_mode):
             raise OSError(errno.EEXIST, f"{path} is there and is no socket")
         with socket.socket(socket.AF_UNIX) as probe:
-            probe.settimeout(1)
+            probe.setblocking(False)
             try:
                 probe.connect(str(path))
-            except OSError:
+            except ConnectionRefusedError:
                 path.unlink()
+            except BlockingIOError:  # so many connections wait there already
+                raise _taken(path) from None
+            except OSError as error:
+                raise OSError(error.errno, f"{path}: {error.strerror}") from None
             else:
-                raise OSError(errno.EADDRINUSE, f"another agent runs with this state directory: it listens on {path}")
+                raise _taken(path)
+
+
+def _taken(path: Path) -> OSError:
+    return OSError(errno.EADDRINUSE, f"another agent runs with this state directory: it listens on {path}")
 
 
 def is_loopback(host: str) -> bool:
-    """True for a host that only this machine reaches."""
-    return host in ("localhost", "::1") or host.startswith("127.")
+    """True for a host that only this machine reaches. Any other name may mean anything."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def host_port(host: str, port: int) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import attrs
@@ -109,6 +109,12 @@ class _Readiness:
 
 def describe(error: BaseException) -> str:
     """The leaves of an exception, each once, on one line."""
+    return "; ".join(dict.fromkeys(_leaves(error)))
+
+
+def _leaves(error: BaseException) -> Iterator[str]:
     if isinstance(error, BaseExceptionGroup):
-        return "; ".join(dict.fromkeys(describe(leaf) for leaf in error.exceptions))
-    return str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
