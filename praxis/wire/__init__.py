@@ -11,14 +11,14 @@ Frames (`praxis.wire.frames`). Twelve bytes of head, network byte order, then th
     offset  size  field
     0       4     payload length, 0 to 65536
     4       1     type
-    5       1     flags: 2 END, 4 ERROR, 8 ACK
+    5       1     flags: 1 BODY, 2 END, 4 ERROR, 8 ACK
     6       2     reserved, sent as 0, ignored
     8       4     stream
 
     type  name      stream   payload
     1     HELLO     0        JSON; the first frame, sent by both at once
-    2     REQUEST   new      JSON {m, p | b, d?, t?}
-    3     RESPONSE  request  JSON result, or with ERROR {code, message, hint?, where?, data?}; {b} announces a body
+    2     REQUEST   new      JSON {m, p, d?, t?}, or {m, b, x?, d?, t?} to announce a body
+    3     RESPONSE  request  JSON result; with BODY {b, x?}; with ERROR {code, message, hint?, where?, data?}
     4     EVENT     request  JSON; progress of that request
     5     DATA      request  bytes of a body; the last one bears END, END|ERROR means that the sender gave it up
     6     CREDIT    request  4 bytes: so many more bytes of the body may be sent
@@ -29,10 +29,11 @@ Frames (`praxis.wire.frames`). Twelve bytes of head, network byte order, then th
 Unknown types from 0x80 up are skipped, others end the line. Streams are odd for the dialer, even for the listener,
 and each ends with its RESPONSE (and the body that this announces).
 
-Bodies. A JSON message is one frame. Params or a result whose JSON is larger than a frame are announced by
-``{"b": BYTES}`` in place of ``p`` or of the result, and follow as DATA on the same stream. A sender has 256 KiB of
-credit per body and gets more as the receiver takes it in; at most 8 bodies per direction are under way, more wait at
-the sender. The size is bounded by `limits.message` of the receiver's HELLO.
+Bodies. A JSON message is one frame. Params or a result whose JSON is larger than a frame, or that have large texts,
+are announced by ``b``, their size in bytes, and follow as DATA on the same stream. Large texts stand behind the JSON as
+they are; ``x`` says how long each is and to which place it belongs (`praxis.wire.texts`). A sender has 1 MiB of credit
+per body and gets more as the receiver takes it in; at most 8 bodies per direction are under way, more wait at the
+sender. The size is bounded by `limits.message` of the receiver's HELLO.
 
 HELLO: ``{versions: [min, max], id, name, boot, agent, features, listen, limits: {inflight, message}, observed}``. The
 version is the highest that both know; without a common one the line ends with GOAWAY.

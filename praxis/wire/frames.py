@@ -12,7 +12,7 @@ MAX_PAYLOAD = 65536
 HELLO, REQUEST, RESPONSE, EVENT, DATA, CREDIT, CANCEL, PING, GOAWAY = range(1, 10)
 OPTIONAL = 0x80
 """Frame types from here up are skipped when unknown."""
-END, ERROR, ACK = 2, 4, 8
+BODY, END, ERROR, ACK = 1, 2, 4, 8
 
 
 class ProtocolError(Exception):
@@ -32,11 +32,18 @@ class Frame(NamedTuple):
     flags: int
     stream: int
     payload: bytes
+    body: memoryview = memoryview(b"")
+    """The payload of DATA, which is not copied; `payload` is empty then."""
 
 
-def encode(type: int, stream: int, payload: bytes | memoryview = b"", flags: int = 0) -> bytes:
-    """One frame as bytes. The caller keeps payloads within MAX_PAYLOAD."""
-    return HEAD.pack(len(payload), type, flags, 0, stream) + payload
+def head(type: int, stream: int, size: int, flags: int = 0) -> bytes:
+    """What stands before a payload of `size` bytes. The caller keeps it within MAX_PAYLOAD."""
+    return HEAD.pack(size, type, flags, 0, stream)
+
+
+def encode(type: int, stream: int, payload: bytes = b"", flags: int = 0) -> bytes:
+    """One frame as bytes."""
+    return head(type, stream, len(payload), flags) + payload
 
 
 class FrameReader:
@@ -51,13 +58,13 @@ class FrameReader:
     def receive(self, data: bytes) -> list[Frame]:
         """The frames that `data` completes, in order. Raises ProtocolError for a frame longer than MAX_PAYLOAD."""
         if self._rest:
-            self._rest += data
-            if len(self._rest) < self._need:
+            if len(self._rest) + len(data) < self._need:
+                self._rest += data
                 return []
-            data = bytes(self._rest)
-            self._rest.clear()
+            data = b"".join((self._rest, data))
+            self._rest = bytearray()
         frames: list[Frame] = []
-        at, end, unpack = 0, len(data), HEAD.unpack_from
+        at, end, unpack, view = 0, len(data), HEAD.unpack_from, memoryview(data)
         self._need = HEAD.size
         while end - at >= HEAD.size:
             size, type, flags, _, stream = unpack(data, at)
@@ -67,8 +74,11 @@ class FrameReader:
             if stop > end:
                 self._need = HEAD.size + size
                 break
-            frames.append(Frame(type, flags, stream, data[at + HEAD.size : stop]))
+            if type == DATA:
+                frames.append(Frame(type, flags, stream, b"", view[at + HEAD.size : stop]))
+            else:
+                frames.append(Frame(type, flags, stream, data[at + HEAD.size : stop]))
             at = stop
         if at < end:
-            self._rest += memoryview(data)[at:]
+            self._rest += view[at:]
         return frames

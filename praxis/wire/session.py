@@ -13,7 +13,7 @@ from typing import Any
 from praxis.model.errors import PraxisError
 from praxis.wire import frames
 from praxis.wire.bodies import INITIAL_CREDIT, Incoming, IncomingBodies, Outgoing, OutgoingBodies
-from praxis.wire.frames import ACK, END, ERROR, MAX_PAYLOAD, ProtocolError
+from praxis.wire.frames import ACK, BODY, END, ERROR, MAX_PAYLOAD, ProtocolError
 from praxis.wire.messages import Hello, decode_error, dumps, encode_error, loads, mapping
 from praxis.wire.received import (
     CancelReceived,
@@ -25,6 +25,7 @@ from praxis.wire.received import (
     ResponseReceived,
     SessionEvent,
 )
+from praxis.wire.texts import Placed, pack, unpack
 
 MAX_REPLIES = 256 * 1024
 """Bytes of unasked answers waiting to be written; a peer that causes more without reading is flooding us."""
@@ -51,7 +52,7 @@ class Session:
         self.peer: Hello | None = None
         self.queued = self.taken = self.enqueued = self.dropped_events = 0
         self._reader = frames.FrameReader()
-        self._out: list[bytes] = []
+        self._out: list[bytes | memoryview] = []
         self._replies = 0
         self._next = 1 if dialer else 2
         self._asked: dict[int, Incoming | None] = {}
@@ -104,19 +105,20 @@ class Session:
         if trace is not None:
             head["t"] = trace
         try:
-            payload = dumps(head | {"p": params})
+            packed, placed = pack(params)
         except ValueError as error:
             raise PraxisError("invalid", f"this cannot be sent: {error}", where="params") from None
-        if len(payload) <= MAX_PAYLOAD:
+        payload = dumps(head)[:-1] + b',"p":' + packed + b"}"
+        if len(payload) <= MAX_PAYLOAD and not placed:
             stream = self._new_stream()
             self._put(frames.REQUEST, stream, payload)
         else:
-            body = dumps(params)
+            body = _join(packed, placed)
             most = self.peer.message if self.peer else 0
             if len(body) > most:
                 raise PraxisError("too_large", f"the arguments have {len(body)} bytes, the peer takes {most}")
             stream = self._new_stream()
-            announcement = dumps(head | {"b": len(body)})
+            announcement = dumps(head | _announce(body, placed))
             self._sending.add(
                 stream, Outgoing(lambda: self._put(frames.REQUEST, stream, announcement), memoryview(body))
             )
@@ -147,22 +149,24 @@ class Session:
         """Answer a request. A result that the peer would not take becomes the error ``too_large``."""
         if stream not in self._serving:
             return
-        payload = dumps(value)
+        payload, placed = pack(value)
         most = self.peer.message if self.peer else 0
-        if len(payload) <= MAX_PAYLOAD:
+        if len(payload) <= MAX_PAYLOAD and not placed:
             del self._serving[stream]
             self._put(frames.RESPONSE, stream, payload)
-        elif len(payload) <= most:
-            announcement = dumps({"b": len(payload)})
+            return
+        body = _join(payload, placed)
+        if len(body) <= most:
+            announcement = dumps(_announce(body, placed))
             self._sending.add(
-                stream, Outgoing(lambda: self._put(frames.RESPONSE, stream, announcement), memoryview(payload))
+                stream, Outgoing(lambda: self._put(frames.RESPONSE, stream, announcement, BODY), memoryview(body))
             )
         else:
             self.refuse(
                 stream,
                 PraxisError(
                     "too_large",
-                    f"the result has {len(payload)} bytes, the caller takes {most}",
+                    f"the result has {len(body)} bytes, the caller takes {most}",
                     hint="raise p2p.limits.message at the caller",
                     delivered=True,
                 ),
@@ -190,10 +194,10 @@ class Session:
         self._put(frames.GOAWAY, 0, dumps({"reason": reason[:500], "redial": redial}))
 
     def _put(self, type: int, stream: int, payload: bytes | memoryview = b"", flags: int = 0) -> None:
-        frame = frames.encode(type, stream, payload, flags)
-        self.queued += len(frame)
-        self.enqueued += len(frame)
-        self._out.append(frame)
+        size = frames.HEAD.size + len(payload)
+        self.queued += size
+        self.enqueued += size
+        self._out += (frames.head(type, stream, len(payload), flags), payload)
 
     def _reply(self, type: int, stream: int, payload: bytes, flags: int = 0) -> None:
         self._replies += len(payload) + frames.HEAD.size
@@ -285,10 +289,12 @@ class Session:
             del self._asked[stream]
             return ResponseReceived(stream, None, decode_error(frame.payload))
         value = loads(frame.payload)
-        if isinstance(value, dict) and len(value) == 1 and "b" in value:
-            if type(value["b"]) is int and value["b"] > self.hello.message:
-                raise ProtocolError("body", f"an answer of {value['b']} bytes; {self.hello.message} are allowed")
-            self._asked[stream] = self._receiving.begin(value)
+        if frame.flags & BODY:
+            head = mapping(value, "the announcement of an answer")
+            size = head.get("b")
+            if type(size) is int and size > self.hello.message:
+                raise ProtocolError("body", f"an answer of {size} bytes; {self.hello.message} are allowed")
+            self._asked[stream] = self._receiving.begin(dict(head))
             return None
         del self._asked[stream]
         return ResponseReceived(stream, value, None)
@@ -304,9 +310,9 @@ class Session:
         table = self._asked if self._is_ours(stream) else self._serving
         incoming = table.get(stream)
         if incoming is None:
-            self._receiving.stray(len(frame.payload))
+            self._receiving.stray(len(frame.body))
             return None
-        grant = incoming.receive(frame.payload)
+        grant = incoming.receive(frame.body)
         if not frame.flags & END:
             if grant:
                 self._reply(frames.CREDIT, stream, _CREDIT.pack(grant))
@@ -316,7 +322,7 @@ class Session:
                 raise ProtocolError("body", "a request's body that was given up without CANCEL")
             self.forget(stream)
             return ResponseReceived(stream, None, PraxisError("cancelled", "cancelled", delivered=True))
-        value = loads(self._receiving.end(incoming))
+        value = unpack(self._receiving.end(incoming), incoming.head.get("x", []))
         if table is self._asked:
             del table[stream]
             return ResponseReceived(stream, value, None)
@@ -377,3 +383,14 @@ _HANDLERS = {
     frames.PING: Session._on_ping,
     frames.GOAWAY: Session._on_goaway,
 }
+
+
+def _join(packed: bytes, placed: Placed) -> bytes:
+    return b"".join([packed, *(text for _, text in placed)])
+
+
+def _announce(body: bytes, placed: Placed) -> dict[str, Any]:
+    announced: dict[str, Any] = {"b": len(body)}
+    if placed:
+        announced["x"] = [[path, len(text)] for path, text in placed]
+    return announced

@@ -113,7 +113,7 @@ REQUEST = encode(frames.REQUEST, 1, b'{"m":"card.get","p":{}}')
         pytest.param(encode(frames.REQUEST, 2, b'{"m":"x"}'), ended("stream"), id="our stream"),
         pytest.param(encode(frames.DATA, 1, bytes(1000)) * 3, ended("credit"), id="stray DATA"),
         pytest.param(
-            encode(frames.REQUEST, 1, dumps({"m": "x", "b": 10**9})) + encode(frames.DATA, 1, bytes(65536)) * 5,
+            encode(frames.REQUEST, 1, dumps({"m": "x", "b": 10**9})) + encode(frames.DATA, 1, bytes(65536)) * 17,
             ended("credit"),
             id="unbounded DATA",
         ),

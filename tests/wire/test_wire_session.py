@@ -317,7 +317,7 @@ def test_a_body_longer_than_announced_or_credited_is_an_offence() -> None:
 
 def test_endless_data_for_refused_bodies_ends_the_line() -> None:
     huge = encode(frames.REQUEST, 1, dumps({"m": "x", "b": 10**9}))
-    flood = [encode(frames.DATA, 1, bytes(65536))] * 5
+    flood = [encode(frames.DATA, 1, bytes(65536))] * (INITIAL_CREDIT // 65536 + 1)
     assert offence(HELLO_BYTES, huge, *flood).counter == "credit"
 
 
