@@ -57,6 +57,7 @@ case "$answer" in
   HTTP/1.?\ 200*$'\n\n'OK\ -*) end 0 "$line" ;;
   HTTP/1.?\ 200*$'\n\n'WARNING\ -*) end 1 "$line" ;;
   HTTP/1.?\ 503*$'\n\n'CRITICAL\ -*) end 2 "$line" ;;
+  HTTP/1.?\ 421*) end 3 "UNKNOWN - the agent at $url does not go by that name; access.allowed_hosts has those it does" ;;
   "") end 3 "UNKNOWN - no agent answers at $url: it closes the connection without a word" ;;
   *) end 3 "UNKNOWN - no agent answers at $url: $first" ;;
 esac

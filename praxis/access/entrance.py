@@ -40,6 +40,13 @@ class Entrance:
         Raises PraxisError: ``denied`` with the HTTP status in `data` (421 for a foreign Host, 403 for a foreign
         Origin), ``unauthenticated`` without a good token where one is needed.
         """
+        return self._identify(self.check_names(headers))
+
+    def check_names(self, headers: Iterable[tuple[str, str]]) -> list[str]:
+        """That a request names this agent and comes from no foreign page; returns the credentials that it brings.
+
+        Raises PraxisError as `admit` does, but for ``unauthenticated``.
+        """
         hosts, origins, credentials = [], [], []
         for name, value in headers:
             match name.lower():
@@ -52,7 +59,7 @@ class Entrance:
         if self.listener != "unix":
             self._check_host(hosts)
         self._check_origin(origins, hosts)
-        return self._identify(credentials)
+        return credentials
 
     def _check_host(self, hosts: list[str]) -> None:
         if len(hosts) != 1 or not self._is_own(hosts[0]):

@@ -11,8 +11,10 @@ from praxis.model.errors import PraxisError
 
 PRINCIPAL = "praxis.principal"
 """The key under which a request's scope holds its Principal."""
-OPEN = frozenset({"/health", "/health/live", "/health/ready"})
-"""Paths for probes, which show no token and name any host; they tell nothing that is worth one."""
+PROBED = frozenset({"/health/live", "/health/ready"})
+"""Paths for probes, which show no token and name any host; they tell nothing but a word."""
+OPEN = PROBED | {"/health"}
+"""Paths that need no token. Health tells what is wrong with what, so a web page elsewhere does not get it."""
 
 App = Callable[[dict[str, Any], Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]]
 
@@ -23,9 +25,11 @@ def guard(app: Any, entrance: Entrance) -> App:
     async def guarded(scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] == "http":
             try:
+                headers = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"])
                 if scope["path"] not in OPEN:
-                    headers = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"])
                     scope[PRINCIPAL] = entrance.admit(headers)
+                elif scope["path"] not in PROBED:
+                    entrance.check_names(headers)
             except PraxisError as error:
                 await _refuse(send, error)
                 return

@@ -11,7 +11,7 @@ import attrs
 import pytest
 
 from praxis.access.tokens import TokenStore
-from praxis.api.guard import OPEN
+from praxis.api.guard import OPEN, PROBED
 from praxis.cli.client import Client
 from praxis.config.schema import Access, Config
 from tests.api.api_kit import Served, serving
@@ -133,10 +133,13 @@ def test_two_hosts_or_two_origins_are_refused(agent: Served) -> None:
             assert connection.getresponse().status in expected
 
 
-def test_probes_name_any_host(agent: Served) -> None:
-    assert {"/health", "/health/live", "/health/ready"} == OPEN
-    for path in OPEN:
+def test_probes_name_any_host_and_what_is_wrong_is_for_no_web_page(agent: Served) -> None:
+    assert {"/health/live", "/health/ready"} == PROBED
+    for path in PROBED:
         assert agent.get(path, Host="10.1.2.3:8000").status == 200
+    agent.get("/health", Host="10.1.2.3:8000").problem(421, "denied")
+    agent.get("/health", Origin="https://evil.example").problem(403, "denied")
+    assert agent.get("/health").status == 200
 
 
 def test_an_unknown_path_tells_a_stranger_nothing(agent: Served) -> None:

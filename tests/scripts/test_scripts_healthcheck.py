@@ -92,6 +92,15 @@ def test_the_code_is_what_the_agent_says(status: str, body: str, code: int, in_c
         assert check("-d", "-u", url)[0] == in_container
 
 
+async def test_an_agent_that_knows_no_such_name_says_which_setting_helps(tmp_path: Path) -> None:
+    async with dev.network(1, tmp_path) as (one,):
+        assert one.addresses.http is not None
+        url = f"http://127.1:{one.addresses.http[1]}"  # the same place by another name
+        code, line = await trio.to_thread.run_sync(lambda: check("-u", url))
+    assert code == 3
+    assert "access.allowed_hosts" in line
+
+
 def test_control_characters_do_not_reach_the_terminal() -> None:
     with answering(http("200 OK", "OK - \x1b[31mred\x07 | x=1")) as url:
         code, line = check("-u", url)
