@@ -25,7 +25,6 @@ from praxis.net.tls import Broken, TlsPipe
 from praxis.peers.identity import NetworkKey, load_identity
 from praxis.tools.source import SourceState
 
-
 BIG = "The quick brown fox. " * (3 * 1024 * 1024 // 21)
 
 
@@ -40,7 +39,8 @@ class BenchTools:
 
     def __init__(self, agent: str) -> None:
         schema = {"type": "object", "properties": {"text": {"type": "string"}}, "additionalProperties": False}
-        self._tools = tuple(Tool(agent, self.name, {"name": name, "inputSchema": schema}) for name in ("echo", "noop", "big"))
+        names = ("echo", "noop", "big")
+        self._tools = tuple(Tool(agent, self.name, {"name": name, "inputSchema": schema}) for name in names)
 
     def tools(self) -> Sequence[Tool]:
         return self._tools
