@@ -84,17 +84,29 @@ class IncomingBodies:
 
 @attrs.define
 class Outgoing:
-    """A body to send. `announce` queues the frame that announces it."""
+    """A body to send, in parts that are never put together. `announce` queues the frame that announces it."""
 
     announce: Callable[[], None]
-    body: memoryview
-    at: int = 0
+    parts: deque[memoryview]
+    left: int
     credit: int = INITIAL_CREDIT
 
     @property
     def sendable(self) -> int:
         """Bytes that may be sent now."""
-        return min(self.credit, len(self.body) - self.at)
+        return min(self.credit, self.left)
+
+    def chunk(self, most: int) -> memoryview:
+        """The next bytes of the body, `most` at most and no more than may be sent."""
+        part = self.parts[0]
+        size = min(most, self.sendable, len(part))
+        if size == len(part):
+            self.parts.popleft()
+        else:
+            self.parts[0] = part[size:]
+        self.left -= size
+        self.credit -= size
+        return part[:size]
 
 
 class OutgoingBodies:
@@ -146,16 +158,12 @@ class OutgoingBodies:
         room, done = BULK, []
         while room > 0 and self.ready:
             for stream, outgoing in list(self._sending.items()):
-                size = min(MAX_PAYLOAD, outgoing.sendable, room)
-                if size <= 0:
+                if room <= 0 or not outgoing.sendable:
                     continue
-                chunk = outgoing.body[outgoing.at : outgoing.at + size]
-                outgoing.at += size
-                outgoing.credit -= size
-                room -= size
-                whole = outgoing.at == len(outgoing.body)
-                put(stream, chunk, END if whole else 0)
-                if whole:
+                chunk = outgoing.chunk(min(MAX_PAYLOAD, room))
+                room -= len(chunk)
+                put(stream, chunk, 0 if outgoing.left else END)
+                if not outgoing.left:
                     done.append(stream)
                     self.drop(stream)
         return done

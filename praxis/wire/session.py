@@ -8,6 +8,7 @@ The line is OPENING until the other's HELLO is in, then OPEN. The shell around i
 from __future__ import annotations
 
 import struct
+from collections import deque
 from typing import Any
 
 from praxis.model.errors import PraxisError
@@ -113,17 +114,22 @@ class Session:
             stream = self._new_stream()
             self._put(frames.REQUEST, stream, payload)
         else:
-            body = _join(packed, placed)
+            size = _size(packed, placed)
             most = self.peer.message if self.peer else 0
-            if len(body) > most:
-                raise PraxisError("too_large", f"the arguments have {len(body)} bytes, the peer takes {most}")
+            if size > most:
+                raise PraxisError("too_large", f"the arguments have {size} bytes, the peer takes {most}")
             stream = self._new_stream()
-            announcement = dumps(head | _announce(body, placed))
-            self._sending.add(
-                stream, Outgoing(lambda: self._put(frames.REQUEST, stream, announcement), memoryview(body))
-            )
+            self._send_body(frames.REQUEST, stream, head, packed, placed)
         self._asked[stream] = None
         return stream
+
+    def _send_body(self, type: int, stream: int, head: dict[str, Any], packed: bytes, placed: Placed) -> None:
+        announced = head | {"b": (size := _size(packed, placed))}
+        if placed:
+            announced["x"] = [[path, len(text)] for path, text in placed]
+        announcement = dumps(announced)
+        parts = deque(memoryview(part) for part in (packed, *(text for _, text in placed)))
+        self._sending.add(stream, Outgoing(lambda: self._put(type, stream, announcement, BODY), parts, size))
 
     def cancel(self, stream: int) -> bool:
         """Ask the peer to end a request. False when it had not begun to leave, so that there is nothing to wait for."""
@@ -155,18 +161,15 @@ class Session:
             del self._serving[stream]
             self._put(frames.RESPONSE, stream, payload)
             return
-        body = _join(payload, placed)
-        if len(body) <= most:
-            announcement = dumps(_announce(body, placed))
-            self._sending.add(
-                stream, Outgoing(lambda: self._put(frames.RESPONSE, stream, announcement, BODY), memoryview(body))
-            )
+        size = _size(payload, placed)
+        if size <= most:
+            self._send_body(frames.RESPONSE, stream, {}, payload, placed)
         else:
             self.refuse(
                 stream,
                 PraxisError(
                     "too_large",
-                    f"the result has {len(body)} bytes, the caller takes {most}",
+                    f"the result has {size} bytes, the caller takes {most}",
                     hint="raise p2p.limits.message at the caller",
                     delivered=True,
                 ),
@@ -385,12 +388,5 @@ _HANDLERS = {
 }
 
 
-def _join(packed: bytes, placed: Placed) -> bytes:
-    return b"".join([packed, *(text for _, text in placed)])
-
-
-def _announce(body: bytes, placed: Placed) -> dict[str, Any]:
-    announced: dict[str, Any] = {"b": len(body)}
-    if placed:
-        announced["x"] = [[path, len(text)] for path, text in placed]
-    return announced
+def _size(packed: bytes, placed: Placed) -> int:
+    return len(packed) + sum(len(text) for _, text in placed)
