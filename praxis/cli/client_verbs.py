@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from typing import Any
+from urllib.parse import quote
 
 from praxis.cli.client import FAILED, OK, TIMED_OUT, USAGE, Client, CommandError, find_agent, no_agent
 from praxis.cli.output import as_json, emit, plain, say, visible
@@ -40,6 +41,11 @@ def status(options: argparse.Namespace) -> int:
 
 
 def peers(options: argparse.Namespace) -> int:
+    if (options.action == "ls") != (options.peer is None):
+        wanted = "takes no peer" if options.peer else "needs the name or id of a peer"
+        raise CommandError(USAGE, f"praxis peers {options.action} {wanted}")
+    if options.action != "ls":
+        return _one_peer(options)
     found = _client(options, _patience(options)).request("GET", "/peers", holds="peers")
     rows = [
         [
@@ -55,6 +61,17 @@ def peers(options: argparse.Namespace) -> int:
     ]
     columns = ("NAME", "STATE", "ADDRESS", "RTT", "TOOLS", "ID", "REASON")
     emit(found, options.output, columns=columns, rows=rows)
+    return OK
+
+
+def _one_peer(options: argparse.Namespace) -> int:
+    client, peer = _client(options, _patience(options)), quote(options.peer, safe="")
+    if options.action == "ping":
+        found = client.request("POST", f"/peers/{peer}/ping", holds="rtt_ms")
+        emit(found, options.output, columns=("ID", "RTT"), rows=[[found["id"], _milliseconds(found["rtt_ms"])]])
+    else:
+        found = client.request("DELETE", f"/peers/{peer}", holds="id")
+        emit(found, options.output, columns=("FORGOTTEN",), rows=[[found["id"]]])
     return OK
 
 

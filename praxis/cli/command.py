@@ -78,7 +78,9 @@ def make_parser() -> argparse.ArgumentParser:
     made.add_argument("--configs", metavar="FOLDER", help="where agent1.yaml and agent2.yaml are")
 
     verb("status", "how the agent is", ask.status, client=True)
-    verb("peers", "the peers that it knows", ask.peers, client=True)
+    made = verb("peers", "the peers that it knows", ask.peers, client=True)
+    made.add_argument("action", nargs="?", choices=["ls", "ping", "forget"], default="ls", help="default ls")
+    made.add_argument("peer", nargs="?", metavar="PEER", help="a name or an id, for ping and forget")
 
     made = verb("tools", "every tool that it can reach", ask.tools, client=True)
     made.add_argument("--sources", action="store_true", help="the sources of its own tools, with their last words")

@@ -230,3 +230,23 @@ def test_what_is_sent(praxis: Praxis, monkeypatch: pytest.MonkeyPatch) -> None:
     assert headers["Content-Type"] == headers["Accept"] == "application/json"
     assert json.loads(body) == {"dsl": "CALL é", "timeout": 2.5}
     assert json.loads(unhurried) == {"dsl": "CALL t"}
+
+
+def test_one_peer_is_pinged_or_forgotten(ask: Praxis) -> None:
+    head, line = ask("peers", "ping", "agent-2").out.splitlines()
+    assert head.split() == ["ID", "RTT"]
+    assert re.fullmatch(r"px\w{52} +[\d.]+ ms", line)
+    assert json.loads(ask("peers", "ping", "agent-2", "-o", "json").out)["rtt_ms"] > 0
+    refused = ask("peers", "forget", "agent-2")
+    assert (refused.code, refused.out) == (1, "")
+    assert "is connected" in refused.err
+    unknown = ask("peers", "forget", "no body ?")
+    assert (unknown.code, unknown.out) == (1, "")
+    assert "no peer 'no body ?' is known" in unknown.err
+
+
+@pytest.mark.parametrize("words", [["ping"], ["forget"], ["ls", "agent-2"], ["dance"]])
+def test_wrong_use_of_peers(ask: Praxis, words: list[str]) -> None:
+    said = ask("peers", *words)
+    assert (said.code, said.out) == (2, "")
+    assert said.err
