@@ -201,33 +201,35 @@ class Dialer:
             entry.set_state("connecting", "")
         opened: list[Opened] = []
         failures: list[LineEnd] = []
-        async with self._dials, trio.open_nursery() as nursery:
 
-            async def attempt(address: str, failed: trio.Event) -> None:
-                result = await self._attempt(address, entry.id)
-                if isinstance(result, LineEnd):
-                    failures.append(result)
-                    failed.set()
-                elif opened:
-                    result[0].close()
-                else:
-                    opened.append(result)
-                    nursery.cancel_scope.cancel()
+        async def attempt(address: str, failed: trio.Event, all_attempts: trio.CancelScope) -> None:
+            result = await dial(self._lines, self._connect, address, entry.id)
+            if isinstance(result, LineEnd):
+                failures.append(result)
+                failed.set()
+            elif opened:
+                result[0].close()
+            else:
+                opened.append(result)
+                all_attempts.cancel()
 
-            for address in order(entry.candidates, recent=entry.candidates[:1]):
-                if entry.connected:
-                    nursery.cancel_scope.cancel()
-                    break
-                failed = trio.Event()
-                nursery.start_soon(attempt, address, failed)
-                with trio.move_on_after(STAGGER):
-                    await failed.wait()
+        try:
+            async with self._dials, trio.open_nursery() as nursery:
+                for address in order(entry.candidates, recent=entry.candidates[:1]):
+                    if entry.connected:
+                        nursery.cancel_scope.cancel()
+                        break
+                    failed = trio.Event()
+                    nursery.start_soon(attempt, address, failed, nursery.cancel_scope)
+                    with trio.move_on_after(STAGGER):
+                        await failed.wait()
+        except BaseException:
+            for pipe, _ in opened:
+                pipe.close()
+            raise
         if opened:
             return await self._serve(opened[0], entry)
         return failures[-1] if failures and not entry.connected else None
-
-    async def _attempt(self, address: str, expected: PeerId) -> Opened | LineEnd:
-        return await dial(self._lines, self._connect, address, expected)
 
 
 async def dial(lines: Lines, connect: Connect, address: str, expected: PeerId | None) -> Opened | LineEnd:
