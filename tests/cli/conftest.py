@@ -13,7 +13,7 @@ from tests.cli.cli_kit import Network, Said
 Praxis = Callable[..., Said]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     with Network(tmp_path_factory.mktemp("cli")).up() as network:
         yield network
