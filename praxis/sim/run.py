@@ -18,7 +18,6 @@ def simulate(main: Callable[[int], Awaitable[T]], seed: int) -> T:
     Trio runs tasks that are ready at the same time in a random order, for good reasons; here that order comes from the
     seed too. Trio has no public way to say so, but the private one has been kept for testing libraries for years.
     """
-    random.seed(seed)  # keepalives spread their pings by it
     setattr(trio._core._run, _DETERMINISTIC, True)
     trio._core._run._r.seed(seed)
     try:
