@@ -11,9 +11,10 @@ from typing import Any, NoReturn
 
 from praxis.model.errors import PraxisError
 from praxis.model.tool import JSON
+from praxis.tools.check import step
 from praxis.tools.keywords import KINDS
-from praxis.tools.schema import did_you_mean, resolve
-from praxis.tools.show import quoted, short, show
+from praxis.tools.schema import resolve
+from praxis.tools.show import did_you_mean, quoted, show
 
 MAX_ALTERNATIVES = 64
 """Parts of a schema, its references and alternatives included, that are asked for the type of one argument."""
@@ -37,6 +38,7 @@ def coerce(schema: JSON, words: Sequence[tuple[str | None, JSON]]) -> dict[str, 
     found = schema.get("properties") if isinstance(schema, Mapping) else None
     properties: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
     names = [name for name in properties if isinstance(name, str)]
+    others = schema.get("additionalProperties") if isinstance(schema, Mapping) else None
     arguments: dict[str, JSON] = {}
     named = {name for name, _ in words if name is not None}
     free = iter([name for name in names if name not in named])
@@ -52,15 +54,15 @@ def coerce(schema: JSON, words: Sequence[tuple[str | None, JSON]]) -> dict[str, 
                 )
             name = taken
         elif name in arguments:
-            raise PraxisError("invalid", "it is given twice", where=f"arguments.{short(name)}")
+            raise PraxisError("invalid", "it is given twice", where="arguments" + step(name))
         elif name not in properties and not _is_open(schema):
             raise PraxisError(
                 "invalid",
                 f"the tool has no argument {quoted(name)}",
-                where=f"arguments.{short(name)}",
+                where="arguments" + step(name),
                 hint=did_you_mean(name, names),
             )
-        arguments[name] = _typed(_Types(schema, properties.get(name)), value, f"arguments.{short(name)}")
+        arguments[name] = _typed(_Types(schema, properties.get(name, others)), value, "arguments" + step(name))
     return arguments
 
 
@@ -112,7 +114,10 @@ def _typed(types: _Types, value: JSON, where: str) -> JSON:
     kinds = types.kinds
     if not isinstance(value, str):
         wants_text = "string" in kinds and not any(KINDS[kind](value) for kind in kinds)
-        return json.dumps(value, ensure_ascii=False) if wants_text else value
+        try:
+            return json.dumps(value, ensure_ascii=False) if wants_text else value
+        except (ValueError, RecursionError):
+            raise PraxisError("invalid", f"expected string, got {show(value)}", where=where) from None
     if types.values:
         if value in types.values:
             return value

@@ -1,6 +1,6 @@
 """The keywords of JSON Schema that look at one value by itself: its type, its size, what it equals.
 
-Each builder takes the keyword's value and gives a check, or None when that value makes no sense as one, which is then
+Each builder takes the keyword's value and gives a check, or None when everything passes. A value that makes no sense is
 passed over: schemas come from strangers, and the tool checks its arguments as well.
 """
 
@@ -10,62 +10,13 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import attrs
-
 from praxis.model.errors import PraxisError
 from praxis.model.tool import JSON
-from praxis.tools.pattern import compile_pattern
-from praxis.tools.show import quoted, short, show
+from praxis.tools.check import Check, Notes, Problem, Work
+from praxis.tools.show import LISTED, short, show
 
-MAX_STEPS = 1_000_000
-"""Looks at one value by one keyword in one check: a full message of small values passes, in some 0.2 s."""
-MAX_PATTERN_STEPS = 1_000_000
-"""Steps of the pattern engine in one check, by their worst case: some 50 ms for the worst of 17,000 random patterns.
-Texts beyond it are not tried."""
-LISTED = 200
-"""Characters of a list of names or values that an error shows."""
-
-
-@attrs.define
-class Work:
-    """What one check may still cost, and which references it is following on which values."""
-
-    where: str
-    steps: int = MAX_STEPS
-    pattern_steps: int = MAX_PATTERN_STEPS
-    following: set[tuple[int, int]] = attrs.field(factory=set)
-
-    def spend(self, steps: int) -> None:
-        """Raises PraxisError("invalid") once the check has cost too much."""
-        self.steps -= steps
-        if self.steps < 0:
-            raise PraxisError("invalid", "it is too large or too involved to be checked", where=self.where)
-
-
-@attrs.define
-class Problem:
-    """Something that does not fit. `path` leads to it, innermost part first; `expected` completes "expected ..."."""
-
-    expected: str
-    value: JSON
-    detail: str = ""
-    """The whole sentence, where it is not "expected ..., got ..."."""
-    hint: str = ""
-    path: list[str | int] = attrs.field(factory=list)
-
-    def error(self, where: str) -> PraxisError:
-        detail = self.detail or f"expected {self.expected}, got {show(self.value)}"
-        return PraxisError("invalid", detail, where=where + "".join(map(_step, reversed(self.path))), hint=self.hint)
-
-
-Check = Callable[[JSON, Work], Problem | None]
-Note = Callable[[str], None]
-
-
-def _step(part: str | int) -> str:
-    if isinstance(part, int):
-        return f"[{part}]"
-    return f".{part}" if len(part) <= 60 and part.replace("-", "_").isidentifier() else f"[{quoted(part)}]"
+UNIQUE_STEPS = 4
+"""Looks that it takes to remember an item, by the clock."""
 
 
 def is_number(value: JSON) -> bool:
@@ -89,11 +40,10 @@ KINDS: dict[str, Callable[[JSON], bool]] = {
 }
 
 
-def type_(wanted: Any, note: Note) -> Check | None:
+def type_(wanted: Any, notes: Notes) -> Check | None:
     names = [wanted] if isinstance(wanted, str) else wanted
     if not isinstance(names, list) or not names or not all(isinstance(name, str) and name in KINDS for name in names):
-        note(f"type {show(wanted)}: not a type")
-        return None
+        return notes.pass_over(f"type {show(wanted)}: not a type")
     expected = " or ".join(dict.fromkeys(names))
     kinds = [KINDS[name] for name in names]
     if len(kinds) > 1:
@@ -107,9 +57,15 @@ def type_(wanted: Any, note: Note) -> Check | None:
 
 
 def canonical(value: JSON, work: Work) -> object:
-    """Something hashable that is equal for values that are equal as JSON: 1 is 1.0 and not true."""
-    if isinstance(value, bool):
-        return (bool, value)
+    """Something hashable that is equal for values that are equal as JSON: 1 is 1.0 and not true.
+
+    Numbers become texts, whose hashes nobody can foresee: those of integers can be made all the same, and then a set
+    of n of them takes n * n steps.
+    """
+    if isinstance(value, float):
+        return (int, hex(int(value))) if value.is_integer() else (float, value.hex())
+    if isinstance(value, int):
+        return (type(value), hex(value))
     if isinstance(value, list):
         work.spend(len(value))
         return (list, tuple(canonical(item, work) for item in value))
@@ -119,25 +75,22 @@ def canonical(value: JSON, work: Work) -> object:
     return value
 
 
-def enum(allowed: Any, note: Note) -> Check | None:
+def enum(allowed: Any, notes: Notes) -> Check | None:
     if not isinstance(allowed, list):
-        note("enum: not a list")
-        return None
-    return _one_of(
-        allowed, "one of " + short(", ".join(show(item) for item in allowed[:50]) or "nothing", LISTED), note
-    )
+        return notes.pass_over("enum: not a list")
+    listed = short(", ".join(show(item) for item in allowed[:50]) or "nothing", LISTED)
+    return _one_of(allowed, f"one of {listed}", notes)
 
 
-def const(wanted: Any, note: Note) -> Check | None:
-    return _one_of([wanted], show(wanted), note)
+def const(wanted: Any, notes: Notes) -> Check | None:
+    return _one_of([wanted], show(wanted), notes)
 
 
-def _one_of(allowed: Sequence[JSON], expected: str, note: Note) -> Check | None:
+def _one_of(allowed: Sequence[JSON], expected: str, notes: Notes) -> Check | None:
     try:
         keys = {canonical(item, Work("")) for item in allowed}
     except (PraxisError, RecursionError):
-        note("enum or const: too large")
-        return None
+        return notes.pass_over("enum or const: too large")
     nested = any(isinstance(item, list | dict) for item in allowed)
 
     def check(value: JSON, work: Work) -> Problem | None:
@@ -148,56 +101,69 @@ def _one_of(allowed: Sequence[JSON], expected: str, note: Note) -> Check | None:
     return check
 
 
-def unique_items(wanted: Any, note: Note) -> Check | None:
+def unique_items(wanted: Any, notes: Notes) -> Check | None:
     if wanted is not True:
         return None
 
     def check(value: JSON, work: Work) -> Problem | None:
         if not isinstance(value, list):
             return None
+        work.spend(UNIQUE_STEPS * len(value))
         seen: set[object] = set()
         for index, item in enumerate(value):
             key = canonical(item, work)
             if key in seen:
                 return Problem("no item twice", item, path=[index])
             seen.add(key)
-        work.spend(len(value))
         return None
 
     return check
 
 
-def pattern(wanted: Any, note: Note) -> Check | None:
+def pattern(wanted: Any, notes: Notes) -> Check | None:
     try:
-        if not isinstance(wanted, str):
-            raise ValueError("not a text")
-        compiled = compile_pattern(wanted)
+        compiled = notes.pattern(wanted)
     except ValueError as error:
-        note(f"pattern {show(wanted)}: {error}")
-        return None
+        return notes.pass_over(f"pattern {show(wanted)}: {error}")
     expected = f"a string that matches {short(wanted)}"
 
     def check(value: JSON, work: Work) -> Problem | None:
-        if not isinstance(value, str):
-            return None
-        steps = compiled.steps(len(value))
-        if steps > work.pattern_steps:
-            return None
-        work.pattern_steps -= steps
-        return None if compiled.found_in(value) else Problem(expected, value)
+        wrong = isinstance(value, str) and work.matches(compiled, value) is False
+        return Problem(expected, value) if wrong else None
 
     return check
+
+
+def multiple_of(divisor: Any, notes: Notes) -> Check | None:
+    if not is_number(divisor) or divisor <= 0:
+        return notes.pass_over("multipleOf: not a number above 0")
+
+    def check(value: JSON, work: Work) -> Problem | None:
+        return None if not is_number(value) or _divides(divisor, value) else Problem(expected, value)
+
+    expected = f"a multiple of {show(divisor)}"
+    return check
+
+
+def _divides(divisor: Any, value: Any) -> bool:
+    """Exactly for integers; 0.3 is taken for a multiple of 0.1, which it is not as a double."""
+    if isinstance(value, int) and isinstance(divisor, int):
+        return bool(value % divisor == 0)
+    try:
+        rest = abs(math.remainder(value, divisor))
+    except OverflowError:  # an integer beyond all doubles
+        return True
+    return bool(rest <= 1e-15 * abs(value))
 
 
 def _bound(
     words: str, kind: Callable[[JSON], bool], measure: Callable[[Any], Any], holds: Callable[[Any, Any], bool]
-) -> Callable[[Any, Note], Check | None]:
+) -> Callable[[Any, Notes], Check | None]:
     """A keyword that compares a measure of a value with a number."""
 
-    def build(limit: Any, note: Note) -> Check | None:
+    def build(limit: Any, notes: Notes) -> Check | None:
         if not is_number(limit):
-            note(f"{words.format('N')}: not a number")
-            return None
+            return notes.pass_over(f"{words.format('N')}: not a number")
         expected = words.format(show(limit))
 
         def check(value: JSON, work: Work) -> Problem | None:
@@ -220,7 +186,7 @@ def _itself(value: Any) -> Any:
     return value
 
 
-KEYWORDS: dict[str, Callable[[Any, Note], Check | None]] = {
+KEYWORDS: dict[str, Callable[[Any, Notes], Check | None]] = {
     "type": type_,
     "enum": enum,
     "const": const,
@@ -228,6 +194,7 @@ KEYWORDS: dict[str, Callable[[Any, Note], Check | None]] = {
     "maximum": _bound("{} or less", is_number, _itself, _at_most),
     "exclusiveMinimum": _bound("more than {}", is_number, _itself, lambda value, limit: value > limit),
     "exclusiveMaximum": _bound("less than {}", is_number, _itself, lambda value, limit: value < limit),
+    "multipleOf": multiple_of,
     "minLength": _bound("a string of {} characters or more", KINDS["string"], len, _at_least),
     "maxLength": _bound("a string of {} characters or fewer", KINDS["string"], len, _at_most),
     "minItems": _bound("an array of {} items or more", KINDS["array"], len, _at_least),

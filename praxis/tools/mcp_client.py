@@ -112,7 +112,8 @@ class McpClient:
         self.open = False
         self._reason = detail
         for call in self._calls.values():
-            call.fail(self._unavailable(detail, delivered=call.line.started, data=data))
+            if not call.done.is_set():  # else its answer came before the end, and its task has not run since
+                call.fail(self._unavailable(detail, delivered=call.line.started, data=data))
 
     async def request(
         self,

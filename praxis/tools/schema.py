@@ -2,13 +2,13 @@
 
 After https://json-schema.org/draft/2020-12, with what older drafts called ``definitions`` and ``items`` as a list.
 Schemas come from tool servers and peers, so they are remote input: nothing is ever fetched, every check has bounds,
-and a keyword that cannot be used is passed over and noted, because the tool checks its arguments as well.
+and a keyword that cannot be used is passed over and noted, because the tool checks its arguments as well. What is
+passed over only ever lets values in: ``not`` and ``oneOf``, which refuse what fits, refuse what fits for certain.
 """
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
 
@@ -16,18 +16,23 @@ import attrs
 
 from praxis.model.errors import PraxisError
 from praxis.model.tool import JSON
-from praxis.tools.keywords import KEYWORDS, LISTED, Check, Problem, Work
-from praxis.tools.pattern import Pattern, compile_pattern
-from praxis.tools.show import quoted, short, show
+from praxis.tools.check import Check, Notes, Problem, Work, passed_over
+from praxis.tools.combinations import COMBINATIONS, all_of, each_name, not_
+from praxis.tools.keywords import KEYWORDS
+from praxis.tools.pattern import Pattern
+from praxis.tools.show import quoted, show
 
 MAX_DEPTH = 64
 """Levels of a schema between two references; deeper ones count as "anything". Real ones have about ten."""
 MAX_PARTS = 10_000
 """Subschemas of one schema; the rest counts as "anything". The largest of the well-known servers have some hundreds."""
-MAX_NOTES = 32
-"""Notes that are kept: enough to see what is wrong with a schema."""
 MAX_REFERENCE = 1000
 """Characters of a reference."""
+UNUSED = (
+    *("contains", "dependencies", "dependentRequired", "dependentSchemas", "if"),
+    *("unevaluatedItems", "unevaluatedProperties", "$dynamicRef", "$recursiveRef"),
+)
+"""Keywords that servers hardly use."""
 
 
 @attrs.define
@@ -45,7 +50,8 @@ class Validator:
     """
 
     def __init__(self, schema: JSON) -> None:
-        self.notes: list[str] = []
+        self._notes = Notes()
+        self.notes = self._notes.texts
         self._root = schema
         self._left = MAX_PARTS
         self._targets: dict[str, _Target] = {}
@@ -63,50 +69,55 @@ class Validator:
             problem = self._check(value, Work(where))
         except RecursionError:
             # Values and references are as deep as a stranger likes; counting levels would cost every honest call.
-            raise PraxisError("invalid", "it is nested too deeply to be checked", where=where) from None
+            raise PraxisError(
+                "invalid", "it is nested too deeply to be checked", where=where, hint="send it with fewer levels"
+            ) from None
         if problem is not None:
             raise problem.error(where)
-
-    def _note(self, text: str) -> None:
-        if len(self.notes) < MAX_NOTES:
-            self.notes.append(short(text, LISTED))
 
     def _compile(self, schema: JSON, depth: int) -> Check | None:
         """One check for all keywords of a subschema; None stands for "anything"."""
         if schema is False:
             return _nothing
+        if schema is True:
+            return None
         if not isinstance(schema, Mapping):
-            return None
+            return self._notes.pass_over(f"{show(schema)}: not a schema")
         if depth >= MAX_DEPTH or self._left <= 0:
-            self._note(f"more than {MAX_DEPTH} levels or {MAX_PARTS} parts: the rest is not used")
-            return None
+            return self._notes.pass_over(f"more than {MAX_DEPTH} levels or {MAX_PARTS} parts: the rest is not used")
         self._left -= 1
         found: list[Check | None] = []
         if isinstance(reference := schema.get("$ref"), str):
             found.append(self._follow(reference))
-        found += [build(schema[keyword], self._note) for keyword, build in KEYWORDS.items() if keyword in schema]
+        found += [build(schema[keyword], self._notes) for keyword, build in KEYWORDS.items() if keyword in schema]
         if any(keyword in schema for keyword in ("properties", "patternProperties", "additionalProperties")):
             found.append(self._properties(schema, depth + 1))
+        if "propertyNames" in schema:
+            found.append(each_name(self._compile(schema["propertyNames"], depth + 1)))
         if "required" in schema:
             found.append(self._required(schema["required"]))
         if "items" in schema or "prefixItems" in schema:
             found.append(self._items(schema, depth + 1))
-        for keyword, combine in _COMBINATIONS.items():
+        for keyword, combine in COMBINATIONS.items():
             parts = schema.get(keyword)
             if isinstance(parts, list) and parts:
                 found.append(combine([self._compile(part, depth + 1) for part in parts]))
         if "not" in schema:
-            found.append(_not(self._compile(schema["not"], depth + 1)))
-        return _all_of(found)
+            found.append(not_(self._compile(schema["not"], depth + 1)))
+        found += [self._notes.pass_over(f"{keyword}: not looked at") for keyword in UNUSED if keyword in schema]
+        if "format" in schema:
+            # A remark, unless a server chooses otherwise; so alternatives may differ by it alone.
+            found.append(passed_over)
+        return all_of(found)
 
     def _follow(self, reference: str) -> Check | None:
         target = self._targets.get(reference)
         if target is None:
             try:
+                self._left -= unquote(reference).count("/")
                 part = resolve(self._root, reference)
             except LookupError as error:
-                self._note(f"$ref {quoted(reference)}: {error.args[0]}")
-                return None
+                return self._notes.pass_over(f"$ref {quoted(reference)}: {error.args[0]}")
             target = self._targets[reference] = _Target()
             self._waiting.append((target, part))
 
@@ -116,6 +127,7 @@ class Validator:
             work.spend(1)
             key = (id(target), id(value))
             if key in work.following:  # it leads back to itself without going down, which says nothing
+                work.passed_over += 1
                 return None
             work.following.add(key)
             problem = target.check(value, work)
@@ -139,10 +151,13 @@ class Validator:
         others = schema.get("additionalProperties", True) if certain else True
         other = None if others is False else self._compile(others, depth)
 
+        names = tuple(named)
+
         def check(value: JSON, work: Work) -> Problem | None:
             if not isinstance(value, dict):
                 return None
             work.spend(len(value) + 1)
+            work.passed_over += not certain
             for name, item in value.items():
                 if name in named:
                     known, part = True, named[name]
@@ -156,7 +171,7 @@ class Validator:
                 if problem is None and part is not None:
                     problem = part(item, work)
                 if problem is None and not known and others is False:
-                    problem = _unknown(name, item, list(named))
+                    problem = Problem("", item, f"there is no {quoted(name)} here", (name, names))
                 if problem is not None:
                     problem.path.append(name)
                     return problem
@@ -168,19 +183,19 @@ class Validator:
         found = []
         for text, part in patterns.items():
             try:
-                found.append((compile_pattern(text), self._compile(part, depth)))
+                found.append((self._notes.pattern(text), self._compile(part, depth)))
             except ValueError as error:
-                self._note(f"patternProperties {quoted(text)}: {error}")
+                self._notes.pass_over(f"patternProperties {show(text)}: {error}")
         return found
 
     def _required(self, names: Any) -> Check | None:
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            self._note("required: not a list of names")
-            return None
+            return self._notes.pass_over("required: not a list of names")
+        wanted = tuple(dict.fromkeys(names))
 
         def check(value: JSON, work: Work) -> Problem | None:
             if isinstance(value, dict):
-                for name in names:
+                for name in wanted:
                     if name not in value:
                         return Problem("", None, detail="it is required and missing", path=[name])
             return None
@@ -234,19 +249,8 @@ def resolve(root: JSON, reference: str) -> JSON:
     return part
 
 
-def did_you_mean(name: str, names: list[str]) -> str:
-    """A hint for a name that is not one of `names`."""
-    takes = short(f"it takes {', '.join(short(known) for known in names[:20])}" if names else "it takes none", LISTED)
-    alike = difflib.get_close_matches(short(name), [known for known in names if len(known) <= 100][:200], 1)
-    return f"did you mean {alike[0]}? {takes}" if alike else takes
-
-
 def _nothing(value: JSON, work: Work) -> Problem | None:
     return Problem("", None, detail=f"nothing is taken here, got {show(value)}")
-
-
-def _unknown(name: str, value: JSON, names: list[str]) -> Problem:
-    return Problem("", value, detail=f"there is no {quoted(name)} here", hint=did_you_mean(name, names))
 
 
 def _match(
@@ -255,85 +259,12 @@ def _match(
     """Whether a field belongs to one of the patterns, and what is wrong with it if so."""
     matched = False
     for pattern, part in by_pattern:
-        steps = pattern.steps(len(name))
-        if steps > work.pattern_steps:
+        found = work.matches(pattern, name)
+        if found is None:
             return True, None
-        work.pattern_steps -= steps
-        if pattern.found_in(name):
+        if found:
             matched = True
             problem = part(item, work) if part is not None else None
             if problem is not None:
                 return True, problem
     return matched, None
-
-
-def _all_of(found: list[Check | None]) -> Check | None:
-    checks = tuple(check for check in found if check is not None)
-    if len(checks) < 2:
-        return checks[0] if checks else None
-
-    def check(value: JSON, work: Work) -> Problem | None:
-        for each in checks:
-            problem = each(value, work)
-            if problem is not None:
-                return problem
-        return None
-
-    return check
-
-
-def _any_of(found: list[Check | None]) -> Check | None:
-    if None in found:
-        return None
-
-    def check(value: JSON, work: Work) -> Problem | None:
-        work.spend(len(found))
-        problems = []
-        for each in found:
-            problem = each(value, work) if each is not None else None
-            if problem is None:
-                return None
-            problems.append(problem)
-        return _nearest(problems, value)
-
-    return check
-
-
-def _one_of(found: list[Check | None]) -> Check | None:
-    def check(value: JSON, work: Work) -> Problem | None:
-        work.spend(len(found))
-        problems = []
-        for each in found:
-            problem = each(value, work) if each is not None else None
-            if problem is not None:
-                problems.append(problem)
-        fitting = len(found) - len(problems)
-        if fitting == 1:
-            return None
-        return Problem(f"one alternative to fit, not {fitting}", value) if fitting else _nearest(problems, value)
-
-    return check
-
-
-def _nearest(problems: list[Problem], value: JSON) -> Problem:
-    """What to say when no alternative fits: the one that got furthest, or all of them if none went down."""
-    furthest = max(problems, key=lambda problem: len(problem.path))
-    if furthest.path or not all(problem.expected for problem in problems):
-        return furthest
-    return Problem(short(" or ".join(dict.fromkeys(problem.expected for problem in problems)), LISTED), value)
-
-
-def _not(part: Check | None) -> Check:
-    def check(value: JSON, work: Work) -> Problem | None:
-        if part is not None and part(value, work) is not None:
-            return None
-        return Problem("something else", value)
-
-    return check
-
-
-_COMBINATIONS: dict[str, Callable[[list[Check | None]], Check | None]] = {
-    "allOf": _all_of,
-    "anyOf": _any_of,
-    "oneOf": _one_of,
-}

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
+
 from praxis.model.tool import JSON
 
 SHOWN = 60
 """Characters of a value or name that an error shows: enough to recognise it, and the sentence stays readable."""
+
+LISTED = 200
+"""Characters of a list of names or values that an error shows."""
 
 _LARGE = 10**SHOWN
 
@@ -37,3 +43,10 @@ def show(value: JSON) -> str:
         case int() if not -_LARGE < value < _LARGE:
             return f"an integer of {value.bit_length()} bits"
     return short(repr(value))
+
+
+def did_you_mean(name: str, names: Sequence[str]) -> str:
+    """A hint for a name that is not one of `names`."""
+    takes = short(f"it takes {', '.join(short(known) for known in names[:20])}" if names else "it takes none", LISTED)
+    alike = difflib.get_close_matches(short(name), [known for known in names if len(known) <= 100][:200], 1)
+    return f"did you mean {alike[0]}? {takes}" if alike else takes

@@ -82,13 +82,18 @@ def test_a_schema_that_says_nothing_of_others_closes_the_words_all_the_same() ->
         {"type": "object"},
         {"properties": {}},
         {"properties": {"a": {}}, "additionalProperties": True},
-        {"properties": {"a": {}}, "additionalProperties": {"type": "integer"}},
         {"properties": {"a": {}}, "additionalProperties": False, "patternProperties": {"^b": {}}},
         True,
     ],
 )
 def test_an_open_schema_takes_any_name(schema: Any) -> None:
     assert coerce(schema, [("b", "1")]) == {"b": "1"}
+
+
+def test_an_argument_that_the_schema_does_not_name_has_the_type_of_all_others() -> None:
+    schema = {"properties": {"a": {}}, "additionalProperties": {"type": "integer"}}
+    assert coerce(schema, [("a", "1"), ("b", "1")]) == {"a": "1", "b": 1}
+    assert refusal(schema, [("b", "x")]).detail == "expected integer, got 'x'"
 
 
 def test_an_argument_given_twice_is_refused() -> None:
@@ -191,6 +196,21 @@ def test_a_text_that_is_none_of_it_is_refused(schema: Any, text: str, expected: 
 def test_a_value_from_a_result_stays_unless_a_text_is_wanted(schema: Any, value: Any, result: Any) -> None:
     assert typed(schema, value) == result
     assert type(typed(schema, value)) is type(result)
+
+
+@pytest.mark.parametrize("name", ["a b", "a\nb", "\x1b[31m", "a.b"])
+def test_an_odd_name_is_quoted_in_the_place(name: str) -> None:
+    assert refusal({"properties": {name: {"type": "integer"}}}, [(name, "x")]).where == f"arguments[{name!r}]"
+    assert refusal({}, [(name, "x"), (name, "x")]).where == f"arguments[{name!r}]"
+    assert refusal(WRITE, [(name, "x")]).where == f"arguments[{name!r}]"
+
+
+def test_a_value_too_deep_for_a_text_is_refused() -> None:
+    deep: Any = []
+    for _ in range(5000):
+        deep = [deep]
+    error = refusal({"properties": {"x": {"type": "string"}}}, [("x", deep)])
+    assert (error.where, error.detail) == ("arguments.x", "expected string, got an array of 1")
 
 
 def test_long_names_are_not_repeated() -> None:

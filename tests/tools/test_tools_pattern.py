@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from praxis.tools.pattern import MAX_LOOPS, MAX_PATTERN, MAX_WAYS, compile_pattern
+from praxis.tools.pattern import MAX_COST, MAX_LOOPS, MAX_PATTERN, compile_pattern
 
 
 @pytest.mark.parametrize(
@@ -56,6 +56,13 @@ def test_what_servers_write_is_used(text: str, good: str, bad: str | None) -> No
         r"^(a*)\1$",
         "^(a)?(?(1)b|c)$",
         "^(?P<n>a*)(?P=n)$",
+        "(){3000000}x",
+        "(?=a){3000000,}",
+        "(?:(?:a{999}){999}){999}",
+        "(a?){99}" * 3,
+        "(" * 6 + "a?" + "){99}" * 6,
+        "(a?){2000000000}",
+        "(a*){2000000000}",
     ],
 )
 def test_what_could_take_for_ever_is_not(text: str) -> None:
@@ -83,26 +90,46 @@ def test_a_stranger_s_style_makes_no_warning() -> None:
     assert compile_pattern("^[[a]$").found_in("[")
 
 
-def test_loops_and_ways_are_counted() -> None:
-    """One loop more for a pattern that may begin anywhere."""
-    counted = {
-        "^abc$": (0, 1),
-        "abc": (1, 1),
-        "^a|b": (1, 2),
-        "^a*$": (1, 1),
-        "^a*?$": (1, 1),
-        "^a*b+c{3,}$": (3, 1),
-        "^a?b?$": (0, 4),
-        "^a{0,9}$": (0, 10),
-        "^a{0,900}$": (1, 1),
-        "^(a|b|c)?$": (0, 4),
-        "^(a*){2}$": (2, 1),
-        "^[*+?]$": (0, 1),
-        r"^\*\+$": (0, 1),
-    }
-    assert {text: ((p := compile_pattern(text)).loops, p.ways) for text in counted} == {
-        text: pair for text, pair in counted.items() for pair in [pair]
-    }
+@pytest.mark.parametrize(
+    ("text", "costs"),
+    [
+        # A step for the start of every group and text, and one for each part.
+        ("^abc$", (6,)),
+        ("abc", (0, 4)),  # from every place
+        ("^a|b", (0, 5)),
+        ("^(a)", (4,)),
+        ("^a*$", (2, 2)),  # what follows is tried after each of the repetitions
+        ("^a*?$", (2, 2)),
+        ("^a*b*$", (2, 1, 2)),
+        ("^a{3,}$", (5, 2)),
+        ("^a{5000}$", (5003,)),
+        ("^a{0,9}$", (21,)),
+        ("^a{0,900}$", (2, 2)),
+        ("^a?b?$", (1 + 1 + 1 + 2 + 4,)),
+        ("^(a|b|c)?$", (1 + 1 + 6 + 4,)),
+        ("^(a*){2}$", (3, 2, 2)),
+        ("^[*+?]$", (4,)),
+        (r"^\*\+$", (5,)),
+    ],
+)
+def test_the_steps_of_each_part_are_counted(text: str, costs: tuple[int, ...]) -> None:
+    assert compile_pattern(text).costs == costs
+
+
+def test_a_fixed_number_of_repetitions_is_counted_from_every_place() -> None:
+    """5000 steps for each of a million places would take seconds."""
+    assert compile_pattern("a{5000}b").steps(1_000_000) > 5_000_000_000
+    assert compile_pattern("^a{5000}b").steps(1_000_000) < 6_000
+
+
+@pytest.mark.parametrize("text", ["^[a-z]+$", "[a-z]+$", "^(a$|abc$)"])
+def test_the_end_is_the_end_and_no_line_feed_stands_behind_it(text: str) -> None:
+    assert compile_pattern(text).found_in("abc")
+    assert not compile_pattern(text).found_in("abc\n")
+
+
+def test_a_dollar_that_means_itself_stays_one() -> None:
+    assert compile_pattern(r"^\$[$][0-9]$").found_in("$$5")
 
 
 @given(st.text(alphabet="ab()|*+?{}[]^$,.\\123:=!<P>", max_size=30))
@@ -115,8 +142,8 @@ def test_any_text_is_a_bounded_pattern_or_a_value_error(text: str) -> None:
         pattern = compile_pattern(text)
     except ValueError:
         return
-    assert pattern.loops <= MAX_LOOPS
-    assert pattern.ways <= MAX_WAYS
+    assert len(pattern.costs) <= MAX_LOOPS + 1
+    assert pattern.steps(0) <= MAX_COST
     # Whatever passes takes no time on texts within its estimate; this hangs where the estimate is wrong.
     length = 60
     while pattern.steps(length) > 20_000:
@@ -124,3 +151,12 @@ def test_any_text_is_a_bounded_pattern_or_a_value_error(text: str) -> None:
     for character in "ab":
         assert pattern.found_in(character * length) == (re.search(text, character * length) is not None)
         pattern.found_in(character * (length - 1) + "!")
+
+
+@given(st.from_regex(r"^(\(?[ab.]\)?([*+?]|\{[0-3],?[3-5]?\})?\|?){1,6}$"), st.text(alphabet="ab", max_size=12))
+def test_patterns_without_ends_mean_what_they_mean_to_python(text: str, tried: str) -> None:
+    try:
+        pattern = compile_pattern(text)
+    except ValueError:
+        return
+    assert pattern.found_in(tried) == (re.search(text, tried) is not None)
