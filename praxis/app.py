@@ -129,7 +129,7 @@ class Agent:
             chance=random.SystemRandom(),
         )
         self.peers = self.member.registry
-        self.catalog = Catalog(self.registry, self.peers, config.routing.interchangeable)
+        self.catalog = Catalog(self.registry, self.peers, config.routing.interchangeable, self.member.summon)
         self.executor = Executor(
             self.catalog,
             bus=self.bus,

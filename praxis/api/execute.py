@@ -21,7 +21,7 @@ def routes(services: Services) -> list[Route]:
         return Answer.of(run_json(run))
 
     async def plan(call: Call) -> Answer:
-        return Answer.of({"steps": executor.preview(call.body["dsl"])})
+        return Answer.of({"steps": await executor.preview(call.body["dsl"])})
 
     async def call_tool(call: Call) -> Answer:
         body: dict[str, Any] = call.body

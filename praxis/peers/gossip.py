@@ -1,7 +1,7 @@
 """Keeps the directories of all agents the same: what is new is passed on at once, what was missed is compared.
 
-Our own changes go to every peer with a line to us; what we hear of others goes on to a few, unless everybody we know
-has a line to us and so is heard directly. Every few seconds one peer is asked whether its directory is the same.
+Our own changes go to every peer with a line to us; what we hear of others goes on to a few. Every few seconds one peer
+is asked whether its directory is the same.
 """
 
 from __future__ import annotations
@@ -151,9 +151,7 @@ class Gossip:
     # -- telling ------------------------------------------------------------------------------------
 
     def _spread(self, record: PeerRecord, source: PeerId) -> None:
-        """Pass news about another agent on, if there is anybody who may not have heard it from that one itself."""
-        if self._registry.all_connected(self.directory.others()):
-            return
+        """Pass news about another agent on, since not everybody may have a line to that one."""
         for link in self._some_links(FAN, but=(source, record.id)):
             self._send(link, (record.id,))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,11 +14,12 @@ import trio
 from praxis.config.schema import P2P
 from praxis.model.errors import PraxisError
 from praxis.model.peer import PeerId
+from praxis.model.tool import ToolRef
 from praxis.net.serve import is_loopback
 from praxis.observe.events import EventBus
 from praxis.observe.metrics import Metrics
 from praxis.peers.bootstrap import Bootstrap, Resolve, resolve
-from praxis.peers.dialer import Connect, Dialer
+from praxis.peers.dialer import REACH, Connect, Dialer
 from praxis.peers.directory import Directory
 from praxis.peers.discovery import Discovery, Transport
 from praxis.peers.gossip import Gossip
@@ -31,6 +33,10 @@ from praxis.peers.record import PeerRecord, ToolEntry
 from praxis.peers.registry import PeerEntry, PeerRegistry
 from praxis.peers.request import Handler, PeerRequest
 
+logger = logging.getLogger(__name__)
+
+MAX_SUMMONED = 8
+"""Distant agents to which one name makes lines; with more than one owner it is ambiguous or any of them will do."""
 PING = 10.0
 """Seconds for a ping to come back before we say so."""
 WITNESSES = 2
@@ -175,7 +181,7 @@ class Member:
 
         Two agents that have lost one are believed: it is not among them.
         """
-        if not self._config.enable_dht:
+        if not self._config.enable_dht or len(self.directory) <= self._config.max_peers:
             return []
         records = self.directory.others()
         lost = Counter(id for record in records.values() for id in record.lost)
@@ -186,6 +192,24 @@ class Member:
             if record.tools and idle and lost[record.id] < WITNESSES:
                 found.append(record)
         return found
+
+    async def summon(self, ref: ToolRef) -> None:
+        """Make lines to the distant agents that have such a tool. Who cannot be reached is left out, and logged."""
+        records = [record for record in self.distant() if _has(record, ref)]
+        async with trio.open_nursery() as nursery:
+            for record in records[:MAX_SUMMONED]:
+                nursery.start_soon(self._summon, record)
+
+    async def _summon(self, record: PeerRecord) -> None:
+        try:
+            await self.dialer.reach(record.id)
+        except PraxisError as error:
+            logger.info("%s, which the directory says has a tool that is needed, is left out: %s", record.name, error)
+            return
+        entry = self.registry.entry(record.id)
+        with trio.move_on_after(REACH):
+            while entry is not None and entry.link is not None and entry.record is None:
+                await entry.news.wait()
 
     async def ping(self, name: str) -> tuple[PeerId, float]:
         """The peer with this id or name, and the seconds to it and back. Raises PraxisError."""
@@ -228,3 +252,9 @@ class Member:
         """Tell the network that we stop, and every peer to ask nothing new."""
         self._gossip.publish(left=True)
         self.lines.say_goodbye()
+
+
+def _has(record: PeerRecord, ref: ToolRef) -> bool:
+    if ref.agent not in (None, record.name, record.id):
+        return False
+    return any(tool.name == ref.name and ref.source in (None, tool.source) for tool in record.tools)

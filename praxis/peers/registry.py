@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 import trio
@@ -235,10 +235,6 @@ class PeerRegistry:
 
     def connected(self) -> list[PeerEntry]:
         return [entry for entry in self._entries.values() if entry.link is not None]
-
-    def all_connected(self, ids: Collection[PeerId]) -> bool:
-        """Whether each of these has a line to us."""
-        return all((entry := self._entries.get(id)) is not None and entry.link is not None for id in ids)
 
     def views(self) -> list[PeerView]:
         """All known peers, by name."""

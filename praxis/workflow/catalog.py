@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from praxis.model.errors import PraxisError
-from praxis.model.tool import JSON, CallContext, Tool, ToolResult
+from praxis.model.tool import JSON, CallContext, Tool, ToolRef, ToolResult
 from praxis.peers.registry import Owner, PeerRegistry
 from praxis.tools.registry import ToolRegistry
 from praxis.workflow.router import Candidate, Snapshot
@@ -15,7 +15,15 @@ from praxis.workflow.router import Candidate, Snapshot
 class Catalog:
     """The tools of the network as this agent sees them now."""
 
-    def __init__(self, registry: ToolRegistry, peers: PeerRegistry, interchangeable: Sequence[str]) -> None:
+    def __init__(
+        self,
+        registry: ToolRegistry,
+        peers: PeerRegistry,
+        interchangeable: Sequence[str],
+        summon: Callable[[ToolRef], Awaitable[None]] | None = None,
+    ) -> None:
+        """`summon` makes lines to agents that have such a tool and no line to us; None: nobody is without."""
+        self._summon = summon
         self._registry = registry
         self._peers = peers
         self._interchangeable = interchangeable
@@ -34,6 +42,12 @@ class Catalog:
             remote = [(owner.peer_id, owner.tools) for owner in seen[1]]
             self._snapshot = Snapshot(seen[0], remote, self._interchangeable)
         return self._snapshot
+
+    async def prepare(self, refs: Iterable[ToolRef]) -> None:
+        """See to it that everybody who has a tool of one of these names is in the snapshot."""
+        if self._summon is not None:
+            for ref in refs:
+                await self._summon(ref)
 
     def tools(self) -> list[Tool]:
         """Every tool that can be reached, local ones first."""

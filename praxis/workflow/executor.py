@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 
 import attrs
 import trio
@@ -88,13 +89,19 @@ class Executor:
         """Runs from the newest on, and the cursor of the next page."""
         return self._store.page(limit, cursor)
 
-    def preview(self, text: str) -> list[dict[str, JSON]]:
+    async def preview(self, text: str) -> list[dict[str, JSON]]:
         """The steps of a program, each with its route or the problem that it has. Nothing is run.
 
         Raises PraxisError for a program that is no plan at all.
         """
-        planned = plan(parse(text))
+        planned = await self._plan(text)
         return [self._preview(step) for step in planned.steps]
+
+    async def _plan(self, text: str) -> Plan:
+        """The plan of a program, with everybody at hand who may be needed for it."""
+        planned = plan(parse(text))
+        await self._catalog.prepare(_refs(planned))
+        return planned
 
     def _preview(self, step: Step) -> dict[str, JSON]:
         shown: dict[str, JSON] = {"id": step.id, "tool": step.tool, "after": list(step.after), "bind": step.bind}
@@ -121,7 +128,7 @@ class Executor:
         ``invalid``, ``not_found``, ``ambiguous`` with the place in the program, or ``busy``. What happens once it runs
         is in the record.
         """
-        planned = plan(parse(text))
+        planned = await self._plan(text)
         routes = {step.id: self._route(step) for step in planned.steps}
         return await self._execute(text, planned, routes, principal, run_id, timeout)
 
@@ -132,6 +139,7 @@ class Executor:
 
         It is a call and no run: nothing is kept of it. Cancelling the calling task cancels it.
         """
+        await self._catalog.prepare((ref,))
         route = self._catalog.snapshot().route(ref, peer_id=peer_id)
         with trio.move_on_after(self._timeout) as patience:
             return await self._call(route, arguments, CallContext(principal.name))
@@ -243,3 +251,12 @@ class Executor:
         last = route.candidates[-1]
         on_ask(last)
         return await self._catalog.call(last, arguments, context)
+
+
+def _refs(planned: Plan) -> list[ToolRef]:
+    """What the steps call, each once; a name that is none is told when it is routed."""
+    refs: dict[ToolRef, None] = {}
+    for name in dict.fromkeys(step.tool for step in planned.steps):
+        with suppress(PraxisError):
+            refs[ToolRef.parse(name)] = None
+    return list(refs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import attrs
@@ -39,6 +39,9 @@ class Network(Catalog):
 
     def snapshot(self) -> Snapshot:
         return self.view
+
+    async def prepare(self, refs: Iterable[ToolRef]) -> None:
+        pass  # nobody is distant
 
     async def call(self, candidate: Candidate, arguments: dict[str, Any], context: CallContext) -> ToolResult:
         name = str(candidate.tool.ref)
@@ -134,9 +137,9 @@ async def test_a_program_without_a_call_is_no_run_that_succeeds() -> None:
     assert (await setting(me_x=fine).refusal("# nothing")).code == "syntax"
 
 
-def test_a_preview_shows_each_route_or_problem_and_runs_nothing() -> None:
+async def test_a_preview_shows_each_route_or_problem_and_runs_nothing() -> None:
     here = setting(me_x=fine, a_x=fine)
-    first, second, third = here.executor.preview("CALL x 5 -> r\nCALL a:x 'n'\nCALL nope ${r.n}")
+    first, second, third = await here.executor.preview("CALL x 5 -> r\nCALL a:x 'n'\nCALL nope ${r.n}")
     assert (first["id"], first["tool"], first["bind"], first["after"]) == ("s1", "x", "r", [])
     assert first["arguments"] == [{"name": None, "value": "5"}]
     assert (first["route"]["tool"], first["route"]["reason"]) == ("me:fs/x", "local first")
