@@ -83,8 +83,8 @@ class SimAgent:
 
     @property
     def messages(self) -> float:
-        """Messages about the directory that it has sent."""
-        counter = "praxis_p2p_directory_messages_total"
+        """Messages with news about the directory that it has sent."""
+        counter = 'praxis_p2p_directory_messages_total{method="directory.push"}'
         lines = self.metrics.render().splitlines()
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(counter))
 

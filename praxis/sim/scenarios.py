@@ -35,7 +35,7 @@ class Figures:
     rounds: float
     """Until all of them did, in rounds of comparison."""
     messages: float
-    """Directory messages per agent for that one change."""
+    """Messages with that news, per agent."""
     churn: float
     """Until all directories were the same after the churn and no dead agent had a line or tools any more."""
     merge: float
@@ -98,7 +98,6 @@ async def _spread(network: SimNetwork, agents: Sequence[SimAgent]) -> tuple[floa
     await trio.sleep(SETTLE)
     await until(lambda: same(agents))
     owner = agents[len(agents) // 2]
-    idle = await _chatter(agents, SETTLE)
     before = sum(agent.messages for agent in agents)
     began = trio.current_time()
     owner.show(["new_tool"])
@@ -113,15 +112,8 @@ async def _spread(network: SimNetwork, agents: Sequence[SimAgent]) -> tuple[floa
     await until(lambda: left(0), LOOK)
     took = trio.current_time() - began
     await trio.sleep(SETTLE)
-    messages = sum(agent.messages for agent in agents) - before - idle * (took + SETTLE) / SETTLE
+    messages = sum(agent.messages for agent in agents) - before
     return hops, took / ROUND, messages / len(agents)
-
-
-async def _chatter(agents: Sequence[SimAgent], seconds: float) -> float:
-    """Messages of a network in which nothing changes."""
-    before = sum(agent.messages for agent in agents)
-    await trio.sleep(seconds)
-    return sum(agent.messages for agent in agents) - before
 
 
 async def _churn(network: SimNetwork, nursery: trio.Nursery, agents: list[SimAgent], *, max_peers: int) -> float:
