@@ -7,6 +7,7 @@ results of 3 MiB beside what the same TLS filter carries when there is nothing e
 from __future__ import annotations
 
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,11 +20,13 @@ from praxis.net.tls import TlsPipe
 from praxis.peers.identity import NetworkKey, load_identity
 from praxis.wire.messages import dumps
 from praxis.workflow.router import Candidate
+from scripts.benchmarks import libp2p_echo
 from scripts.benchmarks.measure import Call, measure
 from scripts.benchmarks.worker import Worker
 from scripts.benchmarks.workers import BIG, KEY, make_agent
 
 CALLERS = (1, 16, 64, 256)
+LIBP2P_CALLERS = (1, 64)
 BIG_CALLERS = 8
 """As many bodies as are under way at once."""
 ROUNDS = 5
@@ -88,10 +91,16 @@ async def _run(seconds: float) -> dict[str, float]:
 
             figures = await _rounds({"tls": tls, "raw_echo": raw_echo, "tls_64k": tls_64k}, CALLERS)
             bulk = await _rounds({"data": data, "bare_tls": bare_tls}, (BIG_CALLERS,))
+            if libp2p_echo.installed():
+                figures |= await _rounds_of_libp2p(seconds, size)
+            else:
+                print("no figures of py-libp2p: pip install -e .[bench]", file=sys.stderr)
             stopping.set()
     figures["data_MB_per_s"] = bulk[f"data_{BIG_CALLERS}"]
     figures["bare_tls_MB_per_s"] = bulk[f"bare_tls_{BIG_CALLERS}"]
     figures["data_vs_bare_tls"] = figures["data_MB_per_s"] / figures["bare_tls_MB_per_s"]
+    if "libp2p_64" in figures:
+        figures["vs_libp2p_64"] = figures["tls_64"] / figures["libp2p_64"]
     figures["tls_vs_raw_echo_64"] = figures["tls_64"] / figures["raw_echo_64"]
     figures["tls_cpu_vs_raw_echo_64"] = figures["tls_64_cpu"] / figures["raw_echo_64_cpu"]
     return figures
@@ -127,6 +136,17 @@ async def _measure_echo(callers: int, seconds: float, size: int, server: Worker)
     finally:
         for stream in streams:
             await stream.aclose()
+
+
+async def _rounds_of_libp2p(seconds: float, size: int) -> dict[str, float]:
+    """Its connection does not live through the end of the client that made it, so each measurement has its own."""
+    with Worker(module="libp2p_echo") as server:
+
+        async def libp2p(callers: int) -> Figures:
+            async with libp2p_echo.callers(server.where["address"], callers, size) as calls:
+                return await measure(seconds, calls, lambda: server.cpu + time.process_time())
+
+        return await _rounds({"libp2p": libp2p}, LIBP2P_CALLERS)
 
 
 async def _measure_bare(seconds: float, server: Worker, folder: Path) -> float:

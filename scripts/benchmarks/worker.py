@@ -13,10 +13,10 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 class Worker:
-    """Starts a process of `scripts.benchmarks.workers`; ends with the block."""
+    """Starts a process of `scripts.benchmarks.workers`, or of another module there; ends with the block."""
 
-    def __init__(self, *arguments: str) -> None:
-        command = [sys.executable, "-m", "scripts.benchmarks.workers", *arguments]
+    def __init__(self, *arguments: str, module: str = "workers") -> None:
+        command = [sys.executable, "-m", f"scripts.benchmarks.{module}", *arguments]
         self._process = subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )
