@@ -127,9 +127,18 @@ class Agent:
             metrics=self.metrics,
             clock=time.time,
             chance=random.SystemRandom(),
+            tags=config.agent.tags,
         )
         self.peers = self.member.registry
-        self.catalog = Catalog(self.registry, self.peers, config.routing.interchangeable, self.member.summon)
+        self.catalog = Catalog(
+            self.registry,
+            self.peers,
+            config.routing,
+            self.member.summon,
+            bus=self.bus,
+            draw=random.SystemRandom().random,
+            tags=config.agent.tags,
+        )
         self.executor = Executor(
             self.catalog,
             bus=self.bus,

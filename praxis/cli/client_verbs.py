@@ -19,6 +19,9 @@ PLUGIN_CODES = {"OK": 0, "WARNING": 1, "CRITICAL": 2, "UNKNOWN": 3}
 LAST_WORDS = 15.0
 """Seconds that an agent has, after a run's deadline, to end what runs elsewhere and to say so."""
 
+SCORES = ("tool", "score", "availability", "specialization", "load", "locality", "reason")
+"""What a plan shows of the candidates of a step."""
+
 
 def version(options: argparse.Namespace) -> int:
     from praxis import __version__
@@ -135,12 +138,18 @@ def _tell_failure(run: dict[str, Any]) -> int:
 def plan(options: argparse.Namespace) -> int:
     """0 when every step has a place to run, 1 when one has not."""
     found = _client(options, _patience(options)).request("POST", "/plan", {"dsl": _program(options)}, holds="steps")
-    rows = []
+    rows, compared = [], []
     for step in found["steps"]:
         route, problem = step.get("route"), step.get("problem")
+        scores = (route or {}).get("scores", ())
+        if len(scores) > 1:
+            compared += [[step["id"], *(score[key] for key in SCORES)] for score in scores]
         where = f"{route['agent']} ({route['reason']})" if route else f"nowhere: {problem['detail']}"
         rows.append([step["id"], step["tool"], where, " ".join(step["after"])])
     emit(found, options.output, columns=("STEP", "TOOL", "WHERE", "AFTER"), rows=rows)
+    if compared and options.output == "table":
+        print()
+        emit(found, options.output, columns=("STEP", "CANDIDATE", *map(str.upper, SCORES[1:])), rows=compared)
     return FAILED if any(step.get("problem") for step in found["steps"]) else OK
 
 

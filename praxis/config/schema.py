@@ -41,6 +41,19 @@ def _agent_name(_: object, attribute: attrs.Attribute[str], value: str) -> None:
         raise ValueError(f"expected 1 to 64 of the characters a-z A-Z 0-9 - _ . in a name, got {value!r}")
 
 
+def _weight(_: object, attribute: attrs.Attribute[float], value: float) -> None:
+    if not 0 <= value <= 1000:
+        raise ValueError(f"expected a number from 0 to 1000, got {value}")
+
+
+def _tags(_: object, attribute: attrs.Attribute[Any], value: tuple[str, ...]) -> None:
+    if len(value) > 64:
+        raise ValueError(f"expected at most 64 tags, got {len(value)}")
+    for tag in value:
+        if not tag.strip() or len(tag) > 128:
+            raise ValueError(f"expected tags of 1 to 128 characters, got {tag[:64]!r}")
+
+
 @attrs.frozen
 class Agent:
     name: str = attrs.field(default="praxis-agent", validator=_agent_name)
@@ -50,6 +63,8 @@ class Agent:
     description: str = ""
     url: str = ""
     """Where others reach the HTTP API; "" takes the address it is bound to."""
+    tags: tuple[str, ...] = attrs.field(default=(), validator=_tags)
+    """What this agent is good at, for routing: interchangeable tools that mention a tag are rather called here."""
     shared_dir: Path | None = None
     """The folder the built-in file tools work in; without it there are no file tools."""
     stop_grace: float = attrs.field(default=10.0, validator=_not_negative)
@@ -95,9 +110,9 @@ class P2PLimits:
 @attrs.frozen
 class Keepalive:
     interval: float = attrs.field(default=15.0, validator=_positive)
-    """Seconds of silence before a ping."""
+    """Seconds from ping to ping, give or take a fifth."""
     timeout: float = attrs.field(default=10.0, validator=_positive)
-    """Seconds without any answer to it before the line is given up."""
+    """Seconds after a ping in which something must be heard, or the line is given up."""
 
 
 @attrs.frozen
@@ -180,9 +195,33 @@ class Export:
 
 
 @attrs.frozen
+class Weights:
+    """How much each factor of the choice counts beside the others; 0 for not at all."""
+
+    availability: float = attrs.field(default=1.0, validator=_weight)
+    """Calls there succeeded lately."""
+    specialization: float = attrs.field(default=1.0, validator=_weight)
+    """The tool mentions tags of the agent."""
+    load: float = attrs.field(default=1.0, validator=_weight)
+    """Few calls of ours are under way there, and they do not take long."""
+    locality: float = attrs.field(default=1.0, validator=_weight)
+    """It is near: this agent, its host, its segment; a short way there and back."""
+
+
+@attrs.frozen
+class Breaker:
+    failures: int = attrs.field(default=5, validator=_positive)
+    """Failures in a row after which a tool of an agent is asked last."""
+    pause: float = attrs.field(default=1.0, validator=_positive)
+    """Seconds until one call tries it again; doubled each time that this fails, 60 s at most."""
+
+
+@attrs.frozen
 class Routing:
     interchangeable: tuple[str, ...] = ()
     """Globs over ``SOURCE/NAME`` or ``NAME``: tools of these names are the same wherever they are."""
+    weights: Weights = Weights()
+    breaker: Breaker = Breaker()
 
 
 @attrs.frozen

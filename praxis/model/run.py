@@ -11,6 +11,22 @@ from praxis.model.tool import JSON
 
 
 @attrs.frozen
+class CandidateScore:
+    """What one candidate was worth when a step was routed: each factor from 0 to 1, and their weighted mean."""
+
+    tool: str
+    agent: str
+    peer: str | None
+    score: float
+    availability: float
+    specialization: float
+    load: float
+    locality: float
+    reason: str
+    """What was known of it, in words."""
+
+
+@attrs.frozen
 class RouteChoice:
     """Where a step goes and why. `tool` is a full name; `peer` is None for this agent."""
 
@@ -19,7 +35,9 @@ class RouteChoice:
     peer: str | None
     reason: str
     others: tuple[str, ...] = ()
-    """Full names that may take over when the call could not be delivered, in order."""
+    """Full names that may take over, in order: when the call was not delivered, or the tool is idempotent."""
+    scores: tuple[CandidateScore, ...] = ()
+    """The chosen one and the next best, where there was a choice."""
 
 
 @attrs.frozen

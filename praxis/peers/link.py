@@ -379,18 +379,18 @@ class PeerLink:
     # -- keeping alive ------------------------------------------------------------------------------
 
     async def _keep_alive(self) -> None:
-        """Ping after silence; give the line up when nothing at all is heard, or nothing can be written."""
+        """Ping now and then, traffic or not; give the line up when nothing is heard, or nothing can be written."""
         timeout = self._keepalive.timeout  # and a pause of its own, so that the lines of an agent do not ping at once:
         pause = self._keepalive.interval * (0.8 + 0.4 * zlib.crc32(self.peer_id.encode()) / 2**32)
+        due = trio.current_time() + pause  # from ping to ping: what falls silent is noticed within pause and timeout
         while True:
-            await trio.sleep(pause)
+            await trio.sleep_until(due)
             now = trio.current_time()
+            due = now + pause
             since = self._writer.writing_since
             if since is not None and now - since > SEND_STALL:
                 self.close("stalled", f"the peer took nothing for {SEND_STALL:.0f} s")
                 return
-            if now - self.heard_at < pause:
-                continue
             payload, _ = self._ping()
             await trio.sleep(timeout)
             self._pings.pop(payload, None)

@@ -230,6 +230,11 @@ class PeerRegistry:
         entry = self._entries.get(peer_id)
         return entry.link if entry is not None else None
 
+    def tags(self, peer_id: PeerId) -> tuple[str, ...]:
+        """What a connected peer says it is good at."""
+        entry = self._entries.get(peer_id)
+        return entry.record.tags if entry is not None and entry.record is not None else ()
+
     def links(self) -> list[PeerLink]:
         return [entry.link for entry in self._entries.values() if entry.link is not None]
 

@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import trio
+
+from praxis.config.schema import Routing
 from praxis.model.errors import PraxisError
+from praxis.model.peer import PeerId
 from praxis.model.tool import JSON, CallContext, Tool, ToolRef, ToolResult
+from praxis.observe.events import EventBus
 from praxis.peers.registry import Owner, PeerRegistry
 from praxis.tools.registry import ToolRegistry
-from praxis.workflow.router import Candidate, Snapshot
+from praxis.workflow.health import Health, Outcome
+from praxis.workflow.router import Candidate, Home, Route, Snapshot
+from praxis.workflow.scores import Measure, order, score
+
+FAULTS = frozenset({"unavailable", "busy", "timeout", "internal"})
+"""Errors that say something about whoever was asked; the others are about the call."""
 
 
 class Catalog:
@@ -19,14 +29,28 @@ class Catalog:
         self,
         registry: ToolRegistry,
         peers: PeerRegistry,
-        interchangeable: Sequence[str],
+        routing: Routing,
         summon: Callable[[ToolRef], Awaitable[None]] | None = None,
+        *,
+        bus: EventBus,
+        draw: Callable[[], float],
+        tags: Sequence[str] = (),
+        clock: Callable[[], float] = trio.current_time,
     ) -> None:
-        """`summon` makes lines to agents that have such a tool and no line to us; None: nobody is without."""
+        """`summon` makes lines to agents that have such a tool and no line to us; None: nobody is without.
+
+        `draw` gives a random number from 0 to 1; `tags` say what this agent is good at; `clock` only grows.
+        """
+        self.clock = clock
+        self.health = Health(routing.breaker)
         self._summon = summon
+        self._routing = routing
+        self._bus = bus
+        self._draw = draw
+        self._home = Home(tuple(tags))
+        self._owners: dict[PeerId, Owner] = {}
         self._registry = registry
         self._peers = peers
-        self._interchangeable = interchangeable
         self._seen: tuple[tuple[Tool, ...], tuple[Owner, ...]] | None = None
         self._snapshot: Snapshot | None = None
 
@@ -39,9 +63,49 @@ class Catalog:
             or any(a is not b for a, b in zip(seen, self._seen, strict=True))
         ):
             self._seen = seen
+            self._owners = {owner.peer_id: owner for owner in seen[1]}
+            homes: dict[PeerId | None, Home] = {owner.peer_id: self._home_of(owner) for owner in seen[1]}
             remote = [(owner.peer_id, owner.tools) for owner in seen[1]]
-            self._snapshot = Snapshot(seen[0], remote, self._interchangeable)
+            self._snapshot = Snapshot(seen[0], remote, self._routing.interchangeable, {None: self._home, **homes})
         return self._snapshot
+
+    def _home_of(self, owner: Owner) -> Home:
+        link = owner.link
+        return Home(self._peers.tags(owner.peer_id), (link.address, link.hello.observed))
+
+    def ranked(self, route: Route) -> Route:
+        """The route as it is best now. One with a single candidate stays what it is."""
+        return self.weighed(route) if len(route.candidates) > 1 else route
+
+    def weighed(self, route: Route) -> Route:
+        """The route as it is best now, with what each candidate is worth and why."""
+        self.snapshot()
+        now = self.clock()
+        weights, everybody = self._routing.weights, len(route.candidates)
+        compared = route.compared(self._draw)
+        candidates = [route.candidates[i] for i in compared]
+        measures = [self._measure(route.candidates[i], route.needed_tags[i], now) for i in compared]
+        scores = score(measures, weights)
+        found = order(measures, scores, weights, self._draw)
+        reason = route.reason if everybody == 1 else f"interchangeable: {found.reason}"
+        if len(candidates) < everybody:
+            reason += f", drawn from {everybody}"
+        return Route(
+            tuple(candidates[i] for i in found.indexes), reason, tuple((measures[i], scores[i]) for i in found.indexes)
+        )
+
+    def _measure(self, candidate: Candidate, tags: tuple[str, ...], now: float) -> Measure:
+        measure = self.health.measure(candidate.key, now)
+        peer_id = candidate.peer_id
+        if peer_id is None:  # calls of peers are load too
+            return measure._replace(tags=tags, in_flight=max(measure.in_flight, self._registry.in_flight))
+        owner = self._owners.get(peer_id)
+        if owner is None:
+            return measure._replace(tags=tags, place=candidate.home.place, state="gone")
+        rtt = owner.link.rtt
+        if rtt is not None and measure.seconds is not None:
+            rtt = min(rtt, measure.seconds)  # a ping may be old, from a busy moment; no call is quicker than the way
+        return measure._replace(tags=tags, place=candidate.home.place, rtt=rtt)
 
     async def prepare(self, refs: Iterable[ToolRef]) -> None:
         """See to it that everybody who has a tool of one of these names is in the snapshot."""
@@ -54,7 +118,25 @@ class Catalog:
         return [candidate.tool for candidate in self.snapshot().tools]
 
     async def call(self, candidate: Candidate, arguments: dict[str, JSON], context: CallContext) -> ToolResult:
-        """Call a tool where it is. Raises PraxisError."""
+        """Call a tool where it is, and keep in mind how that went. Raises PraxisError."""
+        attempt = self.health.begin(candidate.key, self.clock())
+        outcome: Outcome = "cancelled"
+        try:
+            result = await self._reach(candidate, arguments, context)
+            outcome = "unsuccessful" if result.is_error else "succeeded"
+            return result
+        except PraxisError as error:
+            outcome = "failed" if error.code in FAULTS else "refused"
+            raise
+        finally:
+            change = self.health.end(attempt, self.clock(), outcome)
+            if change is not None:
+                tool = candidate.tool
+                self._bus.publish(
+                    "tool.breaker", tool=str(tool.ref), agent=tool.agent, peer=candidate.peer_id, state=change
+                )
+
+    async def _reach(self, candidate: Candidate, arguments: dict[str, JSON], context: CallContext) -> ToolResult:
         if candidate.peer_id is None:
             return await self._registry.call(candidate.tool, arguments, context)
         tool = candidate.tool

@@ -31,8 +31,9 @@ Call = Callable[[Route, dict[str, JSON], CallContext, Callable[[Candidate], None
 class Conductor:
     """Starts each step of one run when all that it waits for has succeeded.
 
-    `call` calls a tool by its route and says which candidate it is about to ask; `on_cancelling` is told at once when
-    the run is being cancelled, by whomever.
+    `rank` puts the candidates of a route into the order that is best now: steps wait for others, and a hundred of them
+    may begin at once. `call` calls a tool by its route and says which candidate it is about to ask; `on_cancelling` is
+    told at once when the run is being cancelled, by whomever.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Conductor:
         run: Run,
         call: Call,
         *,
+        rank: Callable[[Route], Route],
         bus: EventBus,
         clock: Callable[[], float],
         ended: Counter,
@@ -47,6 +49,7 @@ class Conductor:
     ) -> None:
         self._run = run
         self._call = call
+        self._rank = rank
         self._bus = bus
         self._clock = clock
         self._ended = ended
@@ -107,16 +110,25 @@ class Conductor:
 
     async def _run_step(self, step: Step) -> None:
         run = self._run
-        route = run.routes[step.id]
+        route = self._rank(run.routes[step.id])  # from here to the call nobody else gets a turn: it is counted at once
         choice = route.choice
-        run.steps[step.id] = attrs.evolve(run.steps[step.id], state="running", started_at=self._clock())
-        self._bus.publish("step.started", run_id=run.id, step=step.id, tool=choice.tool, agent=choice.agent)
+        run.steps[step.id] = attrs.evolve(run.steps[step.id], state="running", started_at=self._clock(), route=choice)
+        self._bus.publish(
+            "step.started",
+            run_id=run.id,
+            step=step.id,
+            tool=choice.tool,
+            agent=choice.agent,
+            peer=choice.peer,
+            reason=choice.reason,
+            scores=[attrs.asdict(score) for score in choice.scores],
+        )
         began = trio.current_time()
         context = CallContext(run.caller, run.id, lambda value: self._progress(step, value))
         changes: dict[str, Any]
         try:
             arguments = arguments_of(step, route.candidates[0].tool, self._values)
-            result = await self._call(route, arguments, context, lambda asked: self._asked(step, asked))
+            result = await self._call(route, arguments, context, lambda asked: self._asked(step, route, asked))
         except PraxisError as error:
             changes = {"state": "failed", "error": problem_of(error)}
         except trio.Cancelled:
@@ -140,14 +152,12 @@ class Conductor:
             self._failed = self._failed or attrs.evolve(first, where=f"step {step.id} ({step.tool})")
         self._end(step, began, changes)
 
-    def _asked(self, step: Step, candidate: Candidate) -> None:
-        """Keep in the record who is asked: after a call that was not delivered it is not the first choice."""
-        run = self._run
-        route = run.routes[step.id]
+    def _asked(self, step: Step, route: Route, candidate: Candidate) -> None:
+        """Keep in the record who is asked: after a call that failed it is not the first choice."""
         before = route.candidates.index(candidate)
         if before:
-            left = Route(route.candidates[before:], f"{route.reason}; {before} before it did not get the call")
-            run.steps[step.id] = attrs.evolve(run.steps[step.id], route=left.choice)
+            steps = self._run.steps
+            steps[step.id] = attrs.evolve(steps[step.id], route=route.after(before).choice)
 
     def _end(self, step: Step, began: float, changes: dict[str, Any]) -> None:
         run = self._run

@@ -27,8 +27,10 @@ from praxis.workflow.values import is_constant
 
 logger = logging.getLogger(__name__)
 
-GOES_ON = frozenset({"unavailable", "busy"})
-"""Errors after which the next candidate is tried, when the call was not delivered."""
+GOES_ON = frozenset({"unavailable", "busy", "not_found"})
+"""Errors after which the next candidate is tried when the call was not delivered. A refusal is an answer."""
+TRIED_AGAIN = frozenset({"unavailable", "busy", "timeout", "internal"})
+"""Errors after which the next one is tried although the tool may have run, if twice is the same as once."""
 
 
 class Executor:
@@ -61,6 +63,10 @@ class Executor:
         self._ended = metrics.counter("praxis_runs_total", "Runs that ended, by state.", ("state",))
         self._refused = metrics.counter("praxis_runs_refused_total", "Runs refused because runs.max_concurrent ran.")
         self._steps = metrics.counter("praxis_steps_total", "Steps that ended, by state.", ("state",))
+        self._failovers = metrics.counter("praxis_failovers_total", "Calls that went on to the next candidate.")
+        metrics.gauge(
+            "praxis_breakers_open", "Tools of agents that are asked last.", lambda: float(catalog.health.broken())
+        )
         metrics.gauge("praxis_runs_running", "Runs under way.", lambda: float(self._running))
         metrics.gauge("praxis_runs_kept", "Runs in memory, bounded by runs.retention.", lambda: float(len(self._store)))
         metrics.gauge("praxis_runs_kept_bytes", "About the size of their results.", lambda: float(self._store.bytes))
@@ -110,7 +116,7 @@ class Executor:
             {"name": argument.name, "value": "".join(map(str, argument.parts))} for argument in step.arguments
         ]
         try:
-            route = self._route(step)
+            route = self._catalog.weighed(self._route(step))
         except PraxisError as error:
             shown["problem"] = attrs.asdict(problem_of(error), recurse=False)
         else:
@@ -140,7 +146,7 @@ class Executor:
         It is a call and no run: nothing is kept of it. Cancelling the calling task cancels it.
         """
         await self._catalog.prepare((ref,))
-        route = self._catalog.snapshot().route(ref, peer_id=peer_id)
+        route = self._catalog.ranked(self._catalog.snapshot().route(ref, peer_id=peer_id))
         with trio.move_on_after(self._timeout) as patience:
             return await self._call(route, arguments, CallContext(principal.name))
         assert patience.cancelled_caught  # noqa: S101 - tells the reader and the type checker what is left
@@ -201,6 +207,7 @@ class Executor:
                 await Conductor(
                     run,
                     self._call,
+                    rank=self._catalog.ranked,
                     bus=self._bus,
                     clock=self._clock,
                     ended=self._steps,
@@ -239,14 +246,16 @@ class Executor:
         context: CallContext,
         on_ask: Callable[[Candidate], None] = lambda candidate: None,
     ) -> ToolResult:
-        """Call the best candidate; the next one when the call did not get there."""
+        """Call the best candidate; the next one when the call did not get there, or may be made twice."""
         for candidate in route.candidates[:-1]:
             on_ask(candidate)
             try:
                 return await self._catalog.call(candidate, arguments, context)
             except PraxisError as error:
-                if error.delivered or error.code not in GOES_ON:
+                again = candidate.tool.idempotent and error.code in TRIED_AGAIN
+                if not (again if error.delivered else error.code in GOES_ON):
                     raise
+                self._failovers.inc()
                 logger.warning("%s: %s; trying the next candidate", candidate.tool.ref, error)
         last = route.candidates[-1]
         on_ask(last)

@@ -3,21 +3,41 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import cached_property
 from itertools import islice
+from types import MappingProxyType
 
 import attrs
 
 from praxis.model.errors import PraxisError
 from praxis.model.peer import PeerId
-from praxis.model.run import RouteChoice
+from praxis.model.run import CandidateScore, RouteChoice
 from praxis.model.tool import Tool, ToolRef
 from praxis.tools.schema import Validator, compile_schema
+from praxis.workflow.scores import Measure, Place, Scores, describe, mentioned, needs, place_of
 
 MAX_COMPARED = 2000
 """Names that are compared with one that is not there: some 20 ms; a large network has many more."""
+MAX_WEIGHED = 32
+"""Candidates up to which all are compared for each call, some 5 us each."""
+DRAWN = 16
+"""Of more candidates, how many are drawn from each kind: enough that not all of them are out of order."""
+MAX_SHOWN = 8
+"""Candidates that a choice names, the best first: enough to see why, small beside a step's result."""
+
+
+@attrs.frozen(eq=False, slots=False)
+class Home:
+    """What the router knows of an agent. `ends` are the addresses of a line to it, its own and ours; None for us."""
+
+    tags: tuple[str, ...] = ()
+    ends: tuple[str, str] | None = None
+
+    @cached_property
+    def place(self) -> Place:
+        return "agent" if self.ends is None else place_of(*self.ends)
 
 
 @attrs.frozen(eq=False, slots=False)
@@ -26,6 +46,12 @@ class Candidate:
 
     tool: Tool
     peer_id: PeerId | None
+    home: Home = Home()
+
+    @cached_property
+    def key(self) -> tuple[PeerId | None, str, str]:
+        """What its health is remembered under."""
+        return self.peer_id, self.tool.source, self.tool.name
 
     @cached_property
     def validator(self) -> Validator:
@@ -33,14 +59,46 @@ class Candidate:
         return compile_schema(self.tool.input_schema)
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, slots=False)
 class Route:
-    """The candidates that may serve a step, best first. The others take over only when a call was not delivered."""
+    """The candidates that may serve a step, best first; the others take over when the first does not get the call, or
+    the tool is idempotent. `weighed` says what each was found to be worth, once they have been compared.
+    """
 
     candidates: tuple[Candidate, ...]
     reason: str
+    weighed: tuple[tuple[Measure, Scores], ...] = ()
 
-    @property
+    @cached_property
+    def needed_tags(self) -> list[tuple[str, ...]]:
+        """For each candidate the tags of its agent that the step needs: the same needs for all of them."""
+        texts = [text for c in self.candidates for text in (c.tool.name, c.tool.description)]
+        needed = needs(texts) if any(c.home.tags for c in self.candidates) else frozenset()
+        return [mentioned(candidate.home.tags, needed) for candidate in self.candidates]
+
+    @cached_property
+    def _kinds(self) -> list[list[int]]:
+        """Candidates with as many needed tags at the same kind of place."""
+        kinds: dict[tuple[int, Place], list[int]] = {}
+        for i, candidate in enumerate(self.candidates):
+            kinds.setdefault((len(self.needed_tags[i]), candidate.home.place), []).append(i)
+        return list(kinds.values())
+
+    def compared(self, draw: Callable[[], float]) -> Sequence[int]:
+        """Indexes of the candidates to compare: all, or of very many some of each kind, drawn anew for each call."""
+        if len(self.candidates) <= MAX_WEIGHED:
+            return range(len(self.candidates))
+        found: list[int] = []
+        for kind in self._kinds:
+            found += {kind[int(draw() * len(kind))] for _ in range(DRAWN)} if len(kind) > DRAWN else kind
+        return found
+
+    def after(self, failed: int) -> Route:
+        """What is left when so many have failed."""
+        reason = f"{self.reason}; {failed} before it failed"
+        return Route(self.candidates[failed:], reason, self.weighed[failed:])
+
+    @cached_property
     def choice(self) -> RouteChoice:
         first, *others = self.candidates
         return RouteChoice(
@@ -48,20 +106,46 @@ class Route:
             agent=first.tool.agent,
             peer=first.peer_id,
             reason=self.reason,
-            others=tuple(str(other.tool.ref) for other in others),
+            others=tuple(str(other.tool.ref) for other in others[:MAX_SHOWN]),
+            scores=tuple(
+                _shown(*each) for each in zip(self.candidates[:MAX_SHOWN], self.weighed[:MAX_SHOWN], strict=False)
+            ),
         )
+
+
+def _shown(candidate: Candidate, weighed: tuple[Measure, Scores]) -> CandidateScore:
+    measure, scores = weighed
+    return CandidateScore(
+        tool=str(candidate.tool.ref),
+        agent=candidate.tool.agent,
+        peer=candidate.peer_id,
+        score=round(scores.total, 3),
+        availability=round(scores.availability, 3),
+        specialization=round(scores.specialization, 3),
+        load=round(scores.load, 3),
+        locality=round(scores.locality, 3),
+        reason=describe(measure),
+    )
 
 
 class Snapshot:
     """Every tool that can be reached at one moment, by name."""
 
     def __init__(
-        self, local: Sequence[Tool], remote: Iterable[tuple[PeerId, Sequence[Tool]]], interchangeable: Sequence[str]
+        self,
+        local: Sequence[Tool],
+        remote: Iterable[tuple[PeerId, Sequence[Tool]]],
+        interchangeable: Sequence[str],
+        homes: Mapping[PeerId | None, Home] = MappingProxyType({}),
     ) -> None:
-        self.tools: list[Candidate] = [Candidate(tool, None) for tool in local]
+        own = homes.get(None, Home())
+        self.tools: list[Candidate] = [Candidate(tool, None, own) for tool in local]
         for peer_id, tools in remote:
-            self.tools.extend(Candidate(tool, peer_id) for tool in tools)
+            home = homes.get(peer_id, Home())
+            self.tools.extend(Candidate(tool, peer_id, home) for tool in tools)
         self._globs = tuple(interchangeable)
+        self._routes: dict[tuple[ToolRef, PeerId | None], Route] = {}
+        """Routes that were found: a tool has four names, and each with its peer's id."""
         by_name: dict[str, list[Candidate]] = {}
         for candidate in self.tools:
             by_name.setdefault(candidate.tool.name, []).append(candidate)
@@ -72,6 +156,12 @@ class Snapshot:
 
         Raises PraxisError: ``not_found`` with the names that look alike, ``ambiguous`` with the candidates.
         """
+        route = self._routes.get((ref, peer_id))
+        if route is None:
+            route = self._routes[ref, peer_id] = self._find(ref, peer_id)
+        return route
+
+    def _find(self, ref: ToolRef, peer_id: PeerId | None) -> Route:
         found = [
             candidate
             for candidate in self._by_name.get(ref.name, ())

@@ -16,6 +16,8 @@ from praxis.workflow.router import Route
 
 RETAINED_BYTES = 64 * 1024 * 1024
 """About the size of all ended runs that are kept: who ended first goes when there is more, however few they are."""
+SCORE_BYTES = 400
+"""About the size of what one candidate of a step was worth."""
 STEP_BYTES = 700
 """About the size of a step without its result, as measured: its part of the plan, its route and its record."""
 
@@ -119,7 +121,8 @@ class RunStore:
 
 def _step_weight(step: StepRecord) -> int:
     told = (step.error.detail, step.error.hint, step.error.data) if step.error is not None else ()
-    return STEP_BYTES + _weight([step.result, *told])
+    scores = len(step.route.scores) if step.route is not None else 0
+    return STEP_BYTES + SCORE_BYTES * scores + _weight([step.result, *told])
 
 
 def _weight(value: Any) -> int:

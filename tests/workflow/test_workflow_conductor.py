@@ -42,6 +42,7 @@ class Setting:
     """A result, an error, or a function that is awaited with the arguments, the context and who is asked."""
     order: list[str] = attrs.field(factory=list)
     given: dict[str, dict[str, Any]] = attrs.field(factory=dict)
+    rank: Callable[[Route], Route] = lambda route: route
     cancelling: list[RunState] = attrs.field(factory=list)
     bus: EventBus = attrs.field(factory=lambda: EventBus(clock=lambda: 0.0))
     counter: Counter = attrs.field(factory=lambda: Counter("steps", "", ("state",)))
@@ -57,7 +58,13 @@ class Setting:
             self.cancelling.append(run.state)
 
         conductor = Conductor(
-            self.run, self.call, bus=self.bus, clock=trio.current_time, ended=self.counter, on_cancelling=on_cancelling
+            self.run,
+            self.call,
+            rank=self.rank,
+            bus=self.bus,
+            clock=trio.current_time,
+            ended=self.counter,
+            on_cancelling=on_cancelling,
         )
         with trio.fail_after(1000):
             await conductor.run()
@@ -270,8 +277,27 @@ async def test_the_record_names_whoever_answered_after_the_first_did_not_get_the
     route = setting.step("a").route
     assert route is not None
     assert (route.tool, route.agent, route.peer, route.others) == ("other:fs/a", "other", "px-other", ())
-    assert route.reason == "interchangeable; 1 before it did not get the call"
+    assert route.reason == "interchangeable; 1 before it failed"
     assert [event.fields["agent"] for event in events] == ["me", "other"]
+
+
+async def test_a_step_goes_where_it_is_best_when_its_turn_comes() -> None:
+    setting = Setting("CALL a; CALL b")
+    turns: list[list[str]] = []
+
+    def rank(route: Route) -> Route:
+        turns.append(list(setting.order))
+        return Route(route.candidates[::-1], "the better one")
+
+    setting.rank = rank
+    with setting.watched() as events:
+        await setting.conduct()
+    assert turns == [[], ["a"]], "not before"
+    assert [step.route and (step.route.agent, step.route.reason) for step in setting.run.steps.values()] == [
+        ("other", "the better one")
+    ] * 2
+    started = [event.fields for event in events if event.type == "step.started"]
+    assert [(each["peer"], each["reason"]) for each in started] == [("px-other", "the better one")] * 2
 
 
 async def test_the_record_names_whoever_failed_last() -> None:
@@ -300,9 +326,10 @@ async def test_each_step_tells_when_it_begins_goes_on_and_ends(autojump_clock: M
     with setting.watched() as events:
         await setting.conduct()
     error = {"code": "tool_error", "detail": "bad", "hint": "", "where": "", "data": {}}
+    began: dict[str, Any] = {"tool": "me:fs/a", "agent": "me", "peer": None, "reason": "interchangeable", "scores": []}
     ended = {"state": "failed", "tool": "a", "agent": "me", "duration_ms": 1500.0, "error": error}
     assert [(event.type, event.run_id, dict(event.fields)) for event in events] == [
-        ("step.started", "r1", {"step": "s1", "tool": "me:fs/a", "agent": "me"}),
+        ("step.started", "r1", {"step": "s1", **began}),
         ("step.progress", "r1", {"step": "s1", "progress": {"progress": 1, "total": 2}}),
         ("step.finished", "r1", {"step": "s1", **ended}),
     ]

@@ -2,113 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-import attrs
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from praxis.access.principal import Principal
-from praxis.model.errors import Code, PraxisError
+from praxis.model.errors import PraxisError
 from praxis.model.run import RunRecord
-from praxis.model.tool import CallContext, Tool, ToolRef, ToolResult
-from praxis.observe.events import EventBus
-from praxis.observe.metrics import Metrics
-from praxis.workflow.catalog import Catalog
-from praxis.workflow.executor import Executor
-from praxis.workflow.router import Candidate, Snapshot
-
-ANN = Principal("local", "ann")
-SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "additionalProperties": False}
-Answer = Callable[[dict[str, Any]], Awaitable[ToolResult]]
-
-
-class Network(Catalog):
-    """Tools by full name, with what each of them does; those of agent `me` are local."""
-
-    def __init__(self, answers: dict[str, Answer | Exception], interchangeable: tuple[str, ...]) -> None:
-        self.answers = answers
-        self.asked: list[str] = []
-        self.contexts: list[CallContext] = []
-        refs = [ToolRef.parse(full) for full in answers]
-        tools = [Tool(ref.agent or "", ref.source or "", {"name": ref.name, "inputSchema": SCHEMA}) for ref in refs]
-        remote = [(f"px-{tool.agent}", [tool]) for tool in tools if tool.agent != "me"]
-        self.view = Snapshot([tool for tool in tools if tool.agent == "me"], remote, interchangeable)
-
-    def snapshot(self) -> Snapshot:
-        return self.view
-
-    async def prepare(self, refs: Iterable[ToolRef]) -> None:
-        pass  # nobody is distant
-
-    async def call(self, candidate: Candidate, arguments: dict[str, Any], context: CallContext) -> ToolResult:
-        name = str(candidate.tool.ref)
-        self.asked.append(name)
-        self.contexts.append(context)
-        answer = self.answers[name]
-        if isinstance(answer, Exception):
-            raise answer
-        return await answer(arguments)
-
-
-@attrs.define
-class Setting:
-    executor: Executor
-    network: Network
-    bus: EventBus
-    metrics: Metrics
-
-    async def run(self, text: str, **options: Any) -> RunRecord:
-        return await self.executor.execute(text, ANN, **options)
-
-    async def refusal(self, text: str, **options: Any) -> PraxisError:
-        with pytest.raises(PraxisError) as caught:
-            await self.run(text, **options)
-        return caught.value
-
-    def count(self, name: str, *labels: str) -> float:
-        return self.metrics.counter(f"praxis_{name}_total", "", ("state",) if labels else ()).value(*labels)
-
-
-def setting(
-    interchangeable: tuple[str, ...] = (), *, max_concurrent: int = 2, keep: int = 10, **answers: Answer | Exception
-) -> Setting:
-    """`me_x` is the local tool ``fs/x``, `a_x` that of the agent `a`."""
-    full = {"{}:fs/{}".format(*name.split("_")): answer for name, answer in answers.items()}
-    network, bus, metrics = Network(full, interchangeable), EventBus(clock=lambda: 0.0), Metrics()
-    ids = iter(f"r{number}" for number in range(1, 100))
-    executor = Executor(
-        network,
-        bus=bus,
-        metrics=metrics,
-        max_concurrent=max_concurrent,
-        timeout=60.0,
-        keep=keep,
-        clock=trio.current_time,
-        new_id=lambda: next(ids),
-    )
-    return Setting(executor, network, bus, metrics)
-
-
-async def fine(arguments: dict[str, Any]) -> ToolResult:
-    await trio.lowlevel.checkpoint()
-    return ToolResult.of_text("fine", structured=arguments)
-
-
-async def forever(arguments: dict[str, Any]) -> ToolResult:
-    await trio.sleep_forever()
-
-
-async def stubborn(arguments: dict[str, Any]) -> ToolResult:
-    """Needs two seconds to end when it is cancelled."""
-    try:
-        await trio.sleep_forever()
-    finally:
-        with trio.move_on_after(2, shield=True):
-            await trio.sleep_forever()
-
+from praxis.model.tool import CallContext, ToolRef, ToolResult
+from tests.workflow.executor_kit import ANN, fine, forever, setting, stubborn
 
 # -- before anything runs --------------------------------------------------------------------------
 
@@ -223,56 +126,6 @@ async def test_a_bug_is_recorded_and_goes_on_to_the_entrance() -> None:
     assert record.error is not None
     assert record.error.code == "internal"
     assert "secret" not in str(record)
-
-
-# -- the next candidate ----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("code", ["unavailable", "busy"])
-async def test_a_call_that_was_not_delivered_goes_to_the_next_candidate(code: Code) -> None:
-    error = PraxisError(code, "not now")
-    here = setting(("x",), me_x=error, a_x=error, b_x=fine, c_x=fine)
-    record = await here.run("CALL x")
-    assert here.network.asked == ["me:fs/x", "a:fs/x", "b:fs/x"]
-    assert record.state == "succeeded"
-    route = record.steps[0].route
-    assert route is not None
-    assert (route.agent, route.peer, route.others) == ("b", "px-b", ("c:fs/x",))
-
-
-LOST = [PraxisError("unavailable", "lost", delivered=True), PraxisError("busy", "full", delivered=True)]
-REFUSED = [PraxisError(code, "no") for code in ("invalid", "denied", "timeout", "internal")]
-
-
-@pytest.mark.parametrize("error", LOST + REFUSED, ids=lambda error: error.code)
-async def test_a_call_that_may_have_run_or_was_refused_goes_nowhere_else(error: PraxisError) -> None:
-    here = setting(("x",), a_x=error, b_x=fine)
-    record = await here.run("CALL x")
-    assert here.network.asked == ["a:fs/x"]
-    assert (record.state, record.error and record.error.code) == ("failed", error.code)
-
-
-async def test_a_result_that_says_it_failed_goes_nowhere_else() -> None:
-    async def bad(arguments: dict[str, Any]) -> ToolResult:
-        return ToolResult.of_text("bad", is_error=True)
-
-    here = setting(("x",), a_x=bad, b_x=fine)
-    assert (await here.run("CALL x")).state == "failed"
-    assert here.network.asked == ["a:fs/x"]
-
-
-async def test_tools_that_are_not_declared_interchangeable_never_take_over() -> None:
-    here = setting(me_x=PraxisError("unavailable", "not now"), a_x=fine)
-    assert (await here.run("CALL x")).state == "failed"
-    assert here.network.asked == ["me:fs/x"]
-
-
-async def test_when_no_candidate_takes_the_call_the_last_one_is_told_of() -> None:
-    here = setting(("x",), a_x=PraxisError("busy", "first"), b_x=PraxisError("unavailable", "second"))
-    record = await here.run("CALL x")
-    step = record.steps[0]
-    assert step.error is not None and step.route is not None
-    assert (record.state, step.error.detail, step.route.agent) == ("failed", "second", "b")
 
 
 # -- deadlines -------------------------------------------------------------------------------------

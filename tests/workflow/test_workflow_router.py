@@ -1,34 +1,20 @@
-"""Which tool a name means; and, with the catalog, how a call gets there."""
+"""Which tool a name means, and who may serve it."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Sequence
+from random import Random
 
-import attrs
 import pytest
-import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from praxis.config.schema import Keepalive
+from praxis.config.schema import Weights
 from praxis.model.errors import PraxisError
-from praxis.model.tool import CallContext, Tool, ToolRef, ToolResult
-from praxis.observe.events import EventBus
-from praxis.observe.metrics import Metrics
-from praxis.peers.link import PeerLink
-from praxis.peers.record import PeerRecord
-from praxis.peers.registry import PeerEntry, PeerRegistry
-from praxis.peers.request import PeerRequest
-from praxis.tools.registry import ToolRegistry
-from praxis.tools.source import SourceState
-from praxis.wire.messages import Hello
-from praxis.wire.session import Session
+from praxis.model.tool import Tool, ToolRef
 from praxis.workflow import router
-from praxis.workflow.catalog import Catalog
-from praxis.workflow.router import MAX_COMPARED, Route, Snapshot
-from tests.support.pipes import MemoryPipe, pipe_pair
+from praxis.workflow.router import DRAWN, MAX_COMPARED, MAX_SHOWN, MAX_WEIGHED, Home, Route, Snapshot
+from praxis.workflow.scores import Measure, score
 
 
 def tool(full: str) -> Tool:
@@ -150,6 +136,58 @@ def test_a_full_name_means_one_tool_whoever_else_is_there(tools: list[str]) -> N
         assert [routed(snapshot, each) for each in tools] == [[each] for each in tools]
 
 
+# -- what candidates are compared by ---------------------------------------------------------------
+
+
+def crowd(size: int, *special: Home) -> Route:
+    """So many owners alike, and one for each special home."""
+    homes: dict[str | None, Home] = {f"px{i}": Home(("cpu",), ("10.0.0.1:1", "10.0.1.1:1")) for i in range(size)}
+    homes |= {f"special{i}": home for i, home in enumerate(special)}
+    remote = [(str(id), [Tool(str(id), "fs", {"name": "paint_gpu"})]) for id in homes]
+    return Snapshot([], remote, ["*"], homes).route(ToolRef("paint_gpu"))
+
+
+def test_a_name_is_looked_up_once_and_what_is_not_there_each_time() -> None:
+    snapshot = network("me:fs/read", "a:fs/read")
+    assert snapshot.route(ToolRef.parse("read")) is snapshot.route(ToolRef.parse("read"))
+    assert routed(snapshot, "a:read") == routed(snapshot, "read", "pxa") == ["a:fs/read"]
+    assert [refusal(snapshot, "raed").code for _ in range(2)] == ["not_found"] * 2
+
+
+def test_the_needs_of_a_step_are_the_same_for_all_candidates() -> None:
+    definitions = [{"name": "paint"}, {"name": "paint", "description": "Best on a GPU"}]
+    homes: dict[str | None, Home] = {"px0": Home(("gpu", "paint")), "px1": Home(("cpu",))}
+    remote = [(f"px{i}", [Tool(f"a{i}", "fs", definition)]) for i, definition in enumerate(definitions)]
+    route = Snapshot([Tool("me", "fs", {"name": "paint"})], remote, ["*"], homes).route(ToolRef("paint"))
+    assert route.needed_tags == [(), ("gpu", "paint"), ()]
+
+
+def test_of_very_many_candidates_some_of_each_kind_are_compared() -> None:
+    route = crowd(500, Home(("gpu",), ("10.0.0.1:1", "10.0.1.1:1")), Home((), ("127.0.0.1:1", "127.0.0.1:2")))
+    chance = Random(7).random
+    rounds = [set(route.compared(chance)) for _ in range(200)]
+    assert all({500, 501} <= each and len(each) <= DRAWN + 2 for each in rounds)
+    assert len(set().union(*rounds)) > 480, "each has its turn"
+    few = crowd(MAX_WEIGHED)
+    assert list(few.compared(chance)) == list(range(MAX_WEIGHED))
+
+
+def test_a_choice_shows_the_best_of_many_and_what_they_were_worth() -> None:
+    route = crowd(20)
+    assert route.choice.scores == ()
+    measures = [Measure(in_flight=i, place="host", rtt=0.001) for i in range(20)]
+    weighed = Route(route.candidates, "the best", tuple(zip(measures, score(measures, Weights()), strict=True)))
+    choice = weighed.choice
+    assert (len(choice.scores), len(choice.others)) == (MAX_SHOWN, MAX_SHOWN)
+    first, second = choice.scores[:2]
+    assert (first.tool, first.agent, first.peer) == ("px0:fs/paint_gpu", "px0", "px0")
+    assert (first.score, first.availability, first.specialization, first.load) == (0.686, 1, 0, 1)
+    assert (first.locality, first.reason, second.load) == (0.743, "idle; this host, 1 ms away", 0.889)
+    left = weighed.after(2)
+    assert (left.choice.tool, left.choice.scores[0].agent) == ("px2:fs/paint_gpu", "px2")
+    assert left.reason == "the best; 2 before it failed"
+
+
 # -- not found -------------------------------------------------------------------------------------
 
 
@@ -181,125 +219,3 @@ def test_an_unknown_name_is_compared_with_a_bounded_number_of_names(monkeypatch:
     monkeypatch.setattr(router.difflib, "get_close_matches", close)  # type: ignore[attr-defined]
     refusal(snapshot, "zzz")
     assert compared == [MAX_COMPARED]
-
-
-# -- the catalog -----------------------------------------------------------------------------------
-
-CONTEXT = CallContext("ann", run_id="r1")
-
-
-@attrs.define(eq=False)
-class Echo:
-    """A local source with one tool."""
-
-    name: str = "fs"
-
-    def tools(self) -> Sequence[Tool]:
-        return [Tool("me", self.name, {"name": "echo"})]
-
-    async def call(self, name: str, arguments: dict[str, Any], context: CallContext) -> ToolResult:
-        return ToolResult.of_text(f"me {arguments}")
-
-    def state(self) -> SourceState:
-        return SourceState(self.name, "builtin", "ready")
-
-
-@attrs.define
-class Setting:
-    """An agent with one local tool and a line to `other`, which has one."""
-
-    registry: ToolRegistry
-    peers: PeerRegistry
-    catalog: Catalog
-    entry: PeerEntry
-    link: PeerLink
-
-    async def call_other(self, context: CallContext = CONTEXT) -> ToolResult:
-        (candidate,) = self.catalog.snapshot().route(ToolRef.parse("other:echo")).candidates
-        return await self.catalog.call(candidate, {"x": 1}, context)
-
-
-def make_link(pipe: MemoryPipe, name: str, peer_id: str, answer: Callable[[PeerRequest], Any]) -> PeerLink:
-    async def handle(request: PeerRequest) -> Any:
-        return answer(request)
-
-    session = Session(Hello(id=f"px-{name}", name=name, boot=1, agent="praxis/test"), dialer=name == "me")
-    return PeerLink(pipe, session, peer_id=peer_id, address="test", handler=handle, keepalive=Keepalive())
-
-
-@asynccontextmanager
-async def connected(answer: Callable[[PeerRequest], Any]) -> AsyncIterator[Setting]:
-    bus, (one, two) = EventBus(clock=lambda: 0.0), pipe_pair()
-    registry, peers = ToolRegistry("me", bus=bus, metrics=Metrics()), PeerRegistry("me", bus=bus, clock=lambda: 0.0)
-    registry.add(Echo())
-    link, other = make_link(one, "me", "px-other", answer), make_link(two, "other", "px-me", answer)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(link.run)
-        nursery.start_soon(other.run)
-        assert await link.wait_greeted()
-        entry = peers.know("px-other")
-        assert entry is not None
-        peers.adopt(entry, link)
-        peers.introduce(entry, PeerRecord("px-other", "other", 1, 1), [tool("other:fs/echo")])
-        yield Setting(registry, peers, Catalog(registry, peers, ()), entry, link)
-        nursery.cancel_scope.cancel()
-
-
-async def test_a_call_reaches_the_owner_whole_and_the_result_comes_back_unchanged() -> None:
-    seen: list[tuple[str, Any]] = []
-    result = {"content": [{"type": "text", "text": "é"}], "isError": True, "structuredContent": [1], "_meta": {"a": 1}}
-
-    def answer(request: PeerRequest) -> Any:
-        seen.append((request.method, request.params))
-        return result
-
-    async with connected(answer) as setting:
-        assert (await setting.call_other()).value == result
-        await setting.call_other(CallContext("ann"))
-    params = {"source": "fs", "name": "echo", "arguments": {"x": 1}}
-    assert seen == [("tool.call", {**params, "meta": {"run": "r1"}}), ("tool.call", params)]
-
-
-@pytest.mark.parametrize("answer", [None, [], "text", 5, {"content": "text"}, {"content": {}}])
-async def test_what_is_no_result_is_an_error_after_which_the_call_is_not_repeated(answer: Any) -> None:
-    async with connected(lambda _: answer) as setting:
-        with pytest.raises(PraxisError, match="agent other answered with something else") as caught:
-            await setting.call_other()
-        assert (caught.value.code, caught.value.delivered) == ("unavailable", True)
-
-
-async def test_a_peer_that_has_gone_is_unavailable_and_got_nothing() -> None:
-    async with connected(lambda _: {}) as setting:
-        (candidate,) = setting.catalog.snapshot().route(ToolRef.parse("other:echo")).candidates
-        setting.peers.drop(setting.entry, setting.link)
-        with pytest.raises(PraxisError, match="agent other is not connected any more") as caught:
-            await setting.catalog.call(candidate, {}, CONTEXT)
-        assert (caught.value.code, caught.value.delivered) == ("unavailable", False)
-
-
-async def test_progress_of_a_peer_that_is_no_object_is_not_passed_on_and_harms_nobody() -> None:
-    def answer(request: PeerRequest) -> Any:
-        for value in ("rubbish", 5, None, [1], {"progress": 1}):
-            request.progress(value)
-        return {"content": []}
-
-    got: list[Any] = []
-    async with connected(answer) as setting:
-        result = await setting.call_other(CallContext("ann", on_progress=lambda value: got.append(dict(value))))
-        assert result.value == {"content": []}
-        assert not setting.link.closed
-    assert got == [{"progress": 1}]
-
-
-async def test_the_view_is_the_same_until_a_tool_or_a_peer_comes_or_goes() -> None:
-    async with connected(lambda _: {}) as setting:
-        first = setting.catalog.snapshot()
-        assert setting.catalog.snapshot() is first
-        assert [str(each.ref) for each in setting.catalog.tools()] == ["me:fs/echo", "other:fs/echo"]
-        setting.registry.add(Echo("mcp"))
-        second = setting.catalog.snapshot()
-        assert [str(each.ref) for each in setting.catalog.tools()] == ["me:fs/echo", "me:mcp/echo", "other:fs/echo"]
-        setting.peers.drop(setting.entry, setting.link)
-        assert [str(each.ref) for each in setting.catalog.tools()] == ["me:fs/echo", "me:mcp/echo"]
-        assert len({id(first), id(second), id(setting.catalog.snapshot())}) == 3
-        assert len(first.tools) == 2, "a view that somebody holds does not change"

@@ -1,0 +1,265 @@
+"""What can be called, how a call gets there, and what is remembered of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import attrs
+import pytest
+import trio
+
+from praxis.config.schema import Breaker, Keepalive, Routing
+from praxis.model.errors import CODES, PraxisError
+from praxis.model.tool import CallContext, Tool, ToolRef, ToolResult
+from praxis.observe.events import EventBus
+from praxis.observe.metrics import Metrics
+from praxis.peers.link import PeerLink
+from praxis.peers.record import PeerRecord
+from praxis.peers.registry import PeerEntry, PeerRegistry
+from praxis.peers.request import PeerRequest
+from praxis.tools.registry import ToolRegistry
+from praxis.tools.source import SourceState
+from praxis.wire.messages import Hello
+from praxis.wire.session import Session
+from praxis.workflow.catalog import FAULTS, Catalog
+from praxis.workflow.scores import Measure
+from tests.support.pipes import MemoryPipe, pipe_pair
+
+
+def tool(full: str) -> Tool:
+    ref = ToolRef.parse(full)
+    return Tool(ref.agent or "", ref.source or "", {"name": ref.name})
+
+
+CONTEXT = CallContext("ann", run_id="r1")
+
+
+@attrs.define(eq=False)
+class Echo:
+    """A local source with one tool."""
+
+    name: str = "fs"
+
+    def tools(self) -> Sequence[Tool]:
+        return [Tool("me", self.name, {"name": "echo"})]
+
+    async def call(self, name: str, arguments: dict[str, Any], context: CallContext) -> ToolResult:
+        return ToolResult.of_text(f"me {arguments}")
+
+    def state(self) -> SourceState:
+        return SourceState(self.name, "builtin", "ready")
+
+
+@attrs.define
+class Setting:
+    """An agent with one local tool and a line to `other`, which has one."""
+
+    registry: ToolRegistry
+    peers: PeerRegistry
+    catalog: Catalog
+    entry: PeerEntry
+    link: PeerLink
+    bus: EventBus
+
+    def weighed(self) -> dict[str, Measure]:
+        """What is known of each owner of ``echo``, by the name of the agent."""
+        route = self.catalog.weighed(self.catalog.snapshot().route(ToolRef("echo")))
+        found = zip(route.candidates, route.weighed, strict=True)
+        return {candidate.tool.agent: measure for candidate, (measure, _) in found}
+
+    async def call_other(self, context: CallContext = CONTEXT) -> ToolResult:
+        (candidate,) = self.catalog.snapshot().route(ToolRef.parse("other:echo")).candidates
+        return await self.catalog.call(candidate, {"x": 1}, context)
+
+
+def make_link(pipe: MemoryPipe, name: str, peer_id: str, answer: Callable[[PeerRequest], Any]) -> PeerLink:
+    async def handle(request: PeerRequest) -> Any:
+        return answer(request)
+
+    session = Session(Hello(id=f"px-{name}", name=name, boot=1, agent="praxis/test"), dialer=name == "me")
+    return PeerLink(pipe, session, peer_id=peer_id, address="test", handler=handle, keepalive=Keepalive())
+
+
+@asynccontextmanager
+async def connected(answer: Callable[[PeerRequest], Any]) -> AsyncIterator[Setting]:
+    bus, (one, two) = EventBus(clock=lambda: 0.0), pipe_pair()
+    registry, peers = ToolRegistry("me", bus=bus, metrics=Metrics()), PeerRegistry("me", bus=bus, clock=lambda: 0.0)
+    registry.add(Echo())
+    link, other = make_link(one, "me", "px-other", answer), make_link(two, "other", "px-me", answer)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(link.run)
+        nursery.start_soon(other.run)
+        assert await link.wait_greeted()
+        entry = peers.know("px-other")
+        assert entry is not None
+        peers.adopt(entry, link)
+        peers.introduce(entry, PeerRecord("px-other", "other", 1, 1, tags=("echo", "x")), [tool("other:fs/echo")])
+        routing = Routing(("echo",), breaker=Breaker(1))
+        catalog = Catalog(registry, peers, routing, bus=bus, draw=lambda: 0.0, tags=("ECHO", "fs"))
+        yield Setting(registry, peers, catalog, entry, link, bus)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_call_reaches_the_owner_whole_and_the_result_comes_back_unchanged() -> None:
+    seen: list[tuple[str, Any]] = []
+    result = {"content": [{"type": "text", "text": "é"}], "isError": True, "structuredContent": [1], "_meta": {"a": 1}}
+
+    def answer(request: PeerRequest) -> Any:
+        seen.append((request.method, request.params))
+        return result
+
+    async with connected(answer) as setting:
+        assert (await setting.call_other()).value == result
+        await setting.call_other(CallContext("ann"))
+    params = {"source": "fs", "name": "echo", "arguments": {"x": 1}}
+    assert seen == [("tool.call", {**params, "meta": {"run": "r1"}}), ("tool.call", params)]
+
+
+@pytest.mark.parametrize("answer", [None, [], "text", 5, {"content": "text"}, {"content": {}}])
+async def test_what_is_no_result_is_an_error_after_which_the_call_is_not_repeated(answer: Any) -> None:
+    async with connected(lambda _: answer) as setting:
+        with pytest.raises(PraxisError, match="agent other answered with something else") as caught:
+            await setting.call_other()
+        assert (caught.value.code, caught.value.delivered) == ("unavailable", True)
+
+
+async def test_a_peer_that_has_gone_is_unavailable_and_got_nothing() -> None:
+    async with connected(lambda _: {}) as setting:
+        (candidate,) = setting.catalog.snapshot().route(ToolRef.parse("other:echo")).candidates
+        setting.peers.drop(setting.entry, setting.link)
+        with pytest.raises(PraxisError, match="agent other is not connected any more") as caught:
+            await setting.catalog.call(candidate, {}, CONTEXT)
+        assert (caught.value.code, caught.value.delivered) == ("unavailable", False)
+
+
+async def test_progress_of_a_peer_that_is_no_object_is_not_passed_on_and_harms_nobody() -> None:
+    def answer(request: PeerRequest) -> Any:
+        for value in ("rubbish", 5, None, [1], {"progress": 1}):
+            request.progress(value)
+        return {"content": []}
+
+    got: list[Any] = []
+    async with connected(answer) as setting:
+        result = await setting.call_other(CallContext("ann", on_progress=lambda value: got.append(dict(value))))
+        assert result.value == {"content": []}
+        assert not setting.link.closed
+    assert got == [{"progress": 1}]
+
+
+async def test_the_view_is_the_same_until_a_tool_or_a_peer_comes_or_goes() -> None:
+    async with connected(lambda _: {}) as setting:
+        first = setting.catalog.snapshot()
+        assert setting.catalog.snapshot() is first
+        assert [str(each.ref) for each in setting.catalog.tools()] == ["me:fs/echo", "other:fs/echo"]
+        setting.registry.add(Echo("mcp"))
+        second = setting.catalog.snapshot()
+        assert [str(each.ref) for each in setting.catalog.tools()] == ["me:fs/echo", "me:mcp/echo", "other:fs/echo"]
+        setting.peers.drop(setting.entry, setting.link)
+        assert [str(each.ref) for each in setting.catalog.tools()] == ["me:fs/echo", "me:mcp/echo"]
+        assert len({id(first), id(second), id(setting.catalog.snapshot())}) == 3
+        assert len(first.tools) == 2, "a view that somebody holds does not change"
+
+
+# -- what is known of the owners -------------------------------------------------------------------
+
+
+async def test_owners_are_measured_by_what_they_say_and_where_they_are() -> None:
+    async with connected(lambda _: {}) as setting:
+        setting.link.rtt = 0.02
+        assert setting.weighed() == {
+            "me": Measure(tags=("ECHO",)),
+            "other": Measure(tags=("echo",), place="elsewhere", rtt=0.02),
+        }
+        setting.registry.in_flight = 3
+        assert setting.weighed()["me"].in_flight == 3, "calls of peers are load too"
+
+
+async def test_a_route_whose_owner_has_gone_asks_it_last() -> None:
+    async with connected(lambda _: {}) as setting:
+        route = setting.catalog.snapshot().route(ToolRef("echo"))
+        setting.peers.drop(setting.entry, setting.link)
+        left = setting.catalog.ranked(route)
+        assert [candidate.tool.agent for candidate in left.candidates] == ["me", "other"]
+        assert [measure.state for measure, _ in left.weighed] == ["ready", "gone"]
+        assert left.choice.scores[1].reason.startswith("no line to it")
+
+
+async def test_a_route_of_one_is_weighed_for_those_who_want_to_see_it_only() -> None:
+    async with connected(lambda _: {}) as setting:
+        route = setting.catalog.snapshot().route(ToolRef.parse("other:echo"))
+        assert setting.catalog.ranked(route) is route
+        weighed = setting.catalog.weighed(route)
+        assert (weighed.choice.reason, weighed.choice.others) == ("the only owner", ())
+        assert [score.agent for score in weighed.choice.scores] == ["other"]
+
+
+async def test_a_call_is_counted_while_it_runs_and_timed_when_it_has_ended() -> None:
+    seen: list[Measure] = []
+
+    def answer(request: PeerRequest) -> Any:
+        seen.append(setting.weighed()["other"])
+        now[0] += 0.003
+        return {"content": []}
+
+    now = [100.0]
+    async with connected(answer) as setting:
+        setting.link.rtt = 0.02
+        setting.catalog.clock = lambda: now[0]
+        await setting.call_other()
+        (during,), after = seen, setting.weighed()["other"]
+        assert (during.in_flight, during.seconds) == (1, None)
+        assert after.in_flight == 0
+        assert after.seconds == pytest.approx(0.003)
+        assert after.rtt == after.seconds, "an old ping says less: no call is quicker than the way"
+
+
+@pytest.mark.parametrize("code", sorted(CODES))
+async def test_only_errors_that_are_the_owners_open_its_breaker(code: Any) -> None:
+    def answer(request: PeerRequest) -> Any:
+        raise PraxisError(code, "no")
+
+    async with connected(answer) as setting:
+        with pytest.raises(PraxisError):
+            await setting.call_other()
+        assert (setting.weighed()["other"].state == "open") == (code in FAULTS)
+        assert (setting.weighed()["other"].trouble > 0) == (code in FAULTS)
+        assert setting.catalog.health.broken() == (code in FAULTS)
+
+
+async def test_a_tool_that_says_it_failed_counts_against_its_owner_but_opens_no_breaker() -> None:
+    async with connected(lambda _: {"content": [], "isError": True}) as setting:
+        for _ in range(10):
+            await setting.call_other()
+        measure = setting.weighed()["other"]
+        assert (measure.state, measure.seconds) == ("ready", None)
+        assert measure.trouble > 0.9
+
+
+async def test_a_breaker_tells_when_it_opens_and_closes() -> None:
+    answers: list[Any] = [PraxisError("busy", "full"), {"content": []}]
+
+    def answer(request: PeerRequest) -> Any:
+        found = answers.pop(0)
+        if isinstance(found, PraxisError):
+            raise found
+        return found
+
+    async with connected(answer) as setting:
+        with setting.bus.subscribe(types=["tool.breaker"]) as events:
+            with pytest.raises(PraxisError):
+                await setting.call_other()
+            await setting.call_other()
+            told = [dict(event.fields) for event in events.receive_nowait().events]
+    known = {"tool": "other:fs/echo", "agent": "other", "peer": "px-other"}
+    assert told == [{**known, "state": "open"}, {**known, "state": "closed"}]
+
+
+async def test_a_call_that_is_cancelled_is_under_way_no_more_and_nobodys_fault() -> None:
+    async with connected(lambda _: {}) as setting:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await setting.call_other()
+        measure = setting.weighed()["other"]
+        assert (measure.in_flight, measure.state, measure.trouble) == (0, "ready", 0)
