@@ -24,6 +24,10 @@ SEND_PATIENCE = 1.0
 MAX_INTERFACES = 64
 """A host full of containers has hundreds of bridges; the first ones, by index, are the physical ones."""
 
+NOWHERE = "0.0.0.0"  # noqa: S104 - compared, not bound
+"""Where a host without an IPv4 address broadcasts from. An answer would come back to whoever sends it, and a dial too;
+by IPv6 the same host can be reached."""
+
 
 @attrs.frozen
 class Datagram:
@@ -144,8 +148,9 @@ class SegmentSockets:
         while True:
             data, control, _, sender = await sock.recvmsg(RECEIVE, room)
             source: Any = sender
-            if not self._names or family.interface(control) in self._indexes:
-                on_datagram(Datagram(data, family.host(source), source[1]))
+            host = family.host(source)
+            if host != NOWHERE and (not self._names or family.interface(control) in self._indexes):
+                on_datagram(Datagram(data, host, source[1]))
 
     def _open(self) -> None:
         for family in self._families:
