@@ -30,8 +30,10 @@ from praxis.net.serve import is_loopback, open_listeners, open_unix_listener
 from praxis.net.supervision import SupervisedService
 from praxis.observe.events import EventBus
 from praxis.observe.metrics import Metrics
-from praxis.peers.identity import load_identity, load_network_keys, next_boot
+from praxis.peers.identity import load_identity, next_boot
+from praxis.peers.keyring import load_network_keys
 from praxis.peers.member import Member
+from praxis.reload import Reload, Reread
 from praxis.status import Status, register_gauges
 from praxis.tools.builtin import FileTools
 from praxis.tools.mcp_source import McpSource
@@ -70,15 +72,17 @@ async def run_agent(
     state_dir: Path,
     stopping: trio.Event,
     bus: EventBus | None = None,
+    reread: Reread | None = None,
     task_status: trio.TaskStatus[Addresses] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run one agent until `stopping` is set and what it has under way is done, or the grace is over.
 
-    `base_dir` is what relative paths in MCP servers mean, `state_dir` where identity, keys and tokens live. Reports
-    once everything serves. Raises PraxisError for what the configuration or the state directory has wrong, OSError for
-    a port that is taken.
+    `base_dir` is what relative paths in MCP servers mean, `state_dir` where identity, keys and tokens live, `reread`
+    gives the configuration as it is now, for a reload. Reports once everything serves. Raises PraxisError for what the
+    configuration or the state directory has wrong, OSError for a port that is taken.
     """
-    await Agent(config, base_dir=base_dir, state_dir=state_dir, bus=bus).run(stopping, task_status=task_status)
+    agent = Agent(config, base_dir=base_dir, state_dir=state_dir, bus=bus, reread=reread)
+    await agent.run(stopping, task_status=task_status)
 
 
 class Agent:
@@ -88,7 +92,15 @@ class Agent:
         bus, metrics, registry, member, peers, catalog, executor: the rooms that whoever embeds an agent works with.
     """
 
-    def __init__(self, config: Config, *, base_dir: Path, state_dir: Path, bus: EventBus | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        base_dir: Path,
+        state_dir: Path,
+        bus: EventBus | None = None,
+        reread: Reread | None = None,
+    ) -> None:
         self._config = config
         self._state_dir = state_dir
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -108,7 +120,9 @@ class Agent:
                     where=f"{name}.host",
                 )
         self._policy = Policy(config.export)
-        keys = load_network_keys(config.p2p.security, state_dir)
+        if config.p2p.trust.mode == "open":
+            logger.warning("p2p is open: whoever reaches this agent may join its network and call what it exports")
+        keys = load_network_keys(config.p2p.trust, state_dir)
         self._identity = load_identity(
             name=config.agent.name, keys=keys, rendezvous=config.p2p.rendezvous, state_dir=state_dir
         )
@@ -129,6 +143,8 @@ class Agent:
             chance=random.SystemRandom(),
             tags=config.agent.tags,
         )
+        self.member.block(config.p2p.security.blocklist)
+        self.reloading = Reload(config, self.member, state_dir=state_dir, reread=reread)
         self.peers = self.member.registry
         self.catalog = Catalog(
             self.registry,
@@ -259,6 +275,7 @@ class Agent:
             peers=self.peers,
             network=self.member,
             info=self._status.info,
+            reload=self.reloading.reload,
             sources=self.registry.sources,
             draining=lambda: self._status.draining,
             prometheus=self._config.prometheus.enabled,

@@ -8,27 +8,31 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import attrs
 import trio
 
-from praxis.app import Addresses, ensure_descriptors, run_agent
+from praxis.app import Addresses, Agent, ensure_descriptors
 from praxis.config.load import Loaded, state_dir
 from praxis.config.save import secret_values
+from praxis.config.schema import Config
 from praxis.model.errors import PraxisError
 from praxis.net.supervision import describe
 from praxis.observe.events import EventBus
 from praxis.observe.logs import Secrets, configure
+from praxis.reload import Reread
 
 logger = logging.getLogger(__name__)
 
 OK, FAILED, USAGE = 0, 1, 2
 
 
-def serve(loaded: Loaded, *, environ: Mapping[str, str] = os.environ) -> int:
+def serve(loaded: Loaded, *, reread: Callable[[], Loaded], environ: Mapping[str, str] = os.environ) -> int:
     """Run the configured agent until SIGTERM or SIGINT; a second signal ends the process at once.
+
+    SIGHUP makes it take in the configuration that `reread` gives then; `reread` raises PraxisError.
 
     Returns the exit code: 0 after a stop that was asked for, 2 with one line for what the configuration, the state
     directory or a taken port have wrong. A bug ends with its traceback.
@@ -41,9 +45,16 @@ def serve(loaded: Loaded, *, environ: Mapping[str, str] = os.environ) -> int:
         secrets.add(value)
     ensure_descriptors()
     section = config.logging
+
+    def reread_config() -> Config:
+        config = reread().config
+        for value in secret_values(config):
+            secrets.add(value)
+        return config
+
     with configure(level=section.level, format=section.format, file=section.file, bus=bus, secrets=secrets):
         try:
-            trio.run(_main, loaded, directory, bus)
+            trio.run(_main, loaded, directory, bus, reread_config)
         except BaseExceptionGroup as group:
             told = group.subgroup(_is_told)
             if told is None or _rest(group) is not None:
@@ -56,24 +67,18 @@ def serve(loaded: Loaded, *, environ: Mapping[str, str] = os.environ) -> int:
     return OK
 
 
-async def _main(loaded: Loaded, directory: Path, bus: EventBus) -> None:
+async def _main(loaded: Loaded, directory: Path, bus: EventBus, reread: Reread) -> None:
     stopping = trio.Event()
+    agent = Agent(loaded.config, base_dir=loaded.base_dir, state_dir=directory, bus=bus, reread=reread)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_on_signal, stopping)
-        addresses: Addresses = await nursery.start(
-            lambda task_status: run_agent(
-                loaded.config,
-                base_dir=loaded.base_dir,
-                state_dir=directory,
-                stopping=stopping,
-                bus=bus,
-                task_status=task_status,
-            )
-        )
+        addresses: Addresses = await nursery.start(lambda task_status: agent.run(stopping, task_status=task_status))
+        hangups: trio.CancelScope = await nursery.start(_reload_on_signal, agent)
         gc.collect()
         gc.freeze()  # what is there now stays: a full collection need not look at it again
         _report(addresses)
         await stopping.wait()
+        hangups.cancel()
     # The nursery ends when the agent has; the signal task ends with `stopping`.
 
 
@@ -86,6 +91,17 @@ async def _stop_on_signal(stopping: trio.Event) -> None:
     # From here on the default action of a signal stands again: a second one ends the process.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
+
+
+async def _reload_on_signal(agent: Agent, *, task_status: trio.TaskStatus[trio.CancelScope]) -> None:
+    """A configuration that cannot be used is told, and the agent goes on with the one that it has."""
+    with trio.CancelScope() as scope, trio.open_signal_receiver(signal.SIGHUP) as signals:
+        task_status.started(scope)
+        async for _ in signals:
+            try:
+                await agent.reloading.reload()
+            except PraxisError as error:
+                logger.error("SIGHUP: everything stays as it was: %s", error)
 
 
 def _report(addresses: Addresses) -> None:

@@ -16,7 +16,7 @@ import trio
 from praxis.app import Addresses, Agent
 from praxis.config.schema import Agent as AgentSection
 from praxis.config.schema import Config, Export, Http, Sse, WebSocket
-from praxis.peers.identity import NetworkKey
+from praxis.peers.keyring import NetworkKey
 
 
 @attrs.frozen

@@ -29,6 +29,10 @@ def routes(services: Services) -> list[Route]:
         draining = services.draining()
         return Answer.of({"status": "draining" if draining else "ready"}, 503 if draining else 200)
 
+    async def reload(call: Call) -> Answer:
+        done = await services.reload()
+        return Answer.of({"applied": [*done.applied], "restart": [*done.restart], "lines_renewed": done.renewed})
+
     async def metrics(call: Call) -> Answer:
         if not services.prometheus:
             raise PraxisError("not_found", "metrics are off", hint="prometheus.enabled turns them on")
@@ -50,6 +54,7 @@ def routes(services: Services) -> list[Route]:
             "GET", "/health/ready", "It serves, and is not stopping.", ready, action=None, statuses={503: "stopping"}
         ),
         Route("GET", "/metrics", "Prometheus metrics.", metrics, produces="text/plain"),
+        Route("POST", "/reload", "Take in the configuration as it is now.", reload, action="admin"),
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 import attrs
@@ -32,6 +32,17 @@ class Network(Protocol):
     def forget(self, name: str) -> PeerId: ...
 
 
+class Reloaded(Protocol):
+    """What a reload has to tell."""
+
+    @property
+    def applied(self) -> Sequence[str]: ...
+    @property
+    def restart(self) -> Sequence[str]: ...
+    @property
+    def renewed(self) -> bool: ...
+
+
 @attrs.frozen
 class Services:
     """`prometheus` says whether /metrics answers; `draining` whether the agent is stopping."""
@@ -45,6 +56,7 @@ class Services:
     peers: Peers
     network: Network
     info: Callable[[], dict[str, JSON]]
+    reload: Callable[[], Awaitable[Reloaded]]
     sources: Callable[[], list[SourceState]]
     draining: Callable[[], bool]
     prometheus: bool = True

@@ -66,7 +66,7 @@ def prepare(configs: Path, folder: Path, *, any_ports: bool) -> list[DemoAgent]:
 def demo_environment() -> dict[str, str]:
     """Ours, without what would change the configurations, and with a network key that nobody else has."""
     from praxis.config.environment import LISTS, NETWORK_KEY, VARIABLES
-    from praxis.peers.identity import NetworkKey
+    from praxis.peers.keyring import NetworkKey
 
     ours = {*VARIABLES, *LISTS, f"{NETWORK_KEY}_FILE", "STATE_DIRECTORY"}
     environ = {name: value for name, value in os.environ.items() if name not in ours}

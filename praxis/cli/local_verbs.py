@@ -22,7 +22,15 @@ def run(options: argparse.Namespace) -> int:
     """Start an agent and serve until a signal."""
     with _fast_imports():
         from praxis.daemon import serve
-    return serve(_load(options))
+    from praxis.config.load import ConfigError
+
+    def reread() -> Loaded:
+        try:
+            return _load(options)
+        except CommandError as error:
+            raise ConfigError(str(error).splitlines()) from None
+
+    return serve(_load(options), reread=reread)
 
 
 def dev(options: argparse.Namespace) -> int:

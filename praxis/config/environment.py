@@ -8,7 +8,7 @@ from pathlib import Path
 import attrs
 
 from praxis.config.expand import read_secret
-from praxis.config.hooks import Text
+from praxis.config.hooks import MismatchError, Text, structure_bool
 from praxis.config.tree import Node, Place, plant
 
 LAYER = 2
@@ -40,6 +40,8 @@ VARIABLES: Mapping[str, str] = {
 LISTS: Mapping[str, str] = {"BOOTSTRAP_PEERS": "p2p.bootstrap_nodes"}
 """Variables with values between commas."""
 
+INSECURE = "INSECURE_P2P"
+"""True means `p2p.secure: false`: the one variable that says the opposite of its key."""
 NETWORK_KEY = "PRAXIS_NETWORK_KEY"
 """The network key itself; with ``_FILE`` behind it, the path of a file that holds it."""
 
@@ -59,8 +61,14 @@ def read_environment(environ: Mapping[str, str]) -> Environment:
     for name, path, value in _given(LISTS, environ):
         items = [Node(Text(item.strip()), _place(name)) for item in value.split(",") if item.strip()]
         layers.append(plant(tuple(path.split(".")), Node(list(items), _place(name))))
-    key, file = environ.get(NETWORK_KEY), environ.get(f"{NETWORK_KEY}_FILE")
     problems: list[str] = []
+    if insecure := environ.get(INSECURE):
+        try:
+            secure = not structure_bool(Text(insecure), bool)
+            layers.append(plant(("p2p", "secure"), Node(secure, _place(INSECURE))))
+        except MismatchError as error:
+            problems.append(f"environment {INSECURE}: expected {error.expected}, got {insecure!r}")
+    key, file = environ.get(NETWORK_KEY), environ.get(f"{NETWORK_KEY}_FILE")
     if key and file:
         problems.append(f"environment: {NETWORK_KEY} and {NETWORK_KEY}_FILE are both set; only one can be meant")
     elif key:

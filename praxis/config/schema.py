@@ -7,6 +7,7 @@ relative to the folder of that file.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,6 +55,14 @@ def _tags(_: object, attribute: attrs.Attribute[Any], value: tuple[str, ...]) ->
             raise ValueError(f"expected tags of 1 to 128 characters, got {tag[:64]!r}")
 
 
+def _peer_ids(_: object, attribute: attrs.Attribute[Any], value: tuple[str, ...]) -> None:
+    if len(value) > 1024:
+        raise ValueError(f"expected at most 1024 peer ids, got {len(value)}")
+    for peer_id in value:
+        if not re.fullmatch(r"px[a-z2-7]{52}", peer_id):
+            raise ValueError(f"expected peer ids, got {peer_id[:80]!r}: one is px and 52 letters and digits")
+
+
 @attrs.frozen
 class Agent:
     name: str = attrs.field(default="praxis-agent", validator=_agent_name)
@@ -73,12 +82,15 @@ class Agent:
 
 @attrs.frozen
 class Security:
-    mode: Literal["shared"] = "shared"
-    """`shared`: whoever has the network key is a member."""
+    mode: Literal["shared", "open"] = "shared"
+    """`shared`: whoever has the network key is a member. `open`: everybody is; for demonstrations."""
     network_key_file: Path | None = None
-    """File with the network key; without it and without keys, one is made in the state directory."""
+    """File with the network key, or several, one a line; without it and without keys, one is made in the state
+    directory."""
     network_keys: tuple[str, ...] = attrs.field(default=(), repr=False, metadata={"secret": True})
     """The keyring: the first key signs, all verify. A configuration gives either this or the file."""
+    blocklist: tuple[str, ...] = attrs.field(default=(), validator=_peer_ids)
+    """Ids of peers with which no line is kept, whatever they show."""
 
 
 @attrs.frozen
@@ -120,6 +132,8 @@ class P2P:
     enabled: bool = True
     host: str = "127.0.0.1"
     port: Port = attrs.field(default=4001, validator=_port)
+    secure: bool = True
+    """false is another way to say `security.mode: open`. There is never a plaintext line."""
     rendezvous: str = "praxis"
     """The network's name. It goes into every key, so agents of another name are strangers."""
     enable_mdns: bool = True
@@ -136,6 +150,11 @@ class P2P:
     discovery: Discovery = Discovery()
     limits: P2PLimits = P2PLimits()
     keepalive: Keepalive = Keepalive()
+
+    @property
+    def trust(self) -> Security:
+        """`security`, with `secure: false` taken into account."""
+        return self.security if self.secure else attrs.evolve(self.security, mode="open")
 
 
 @attrs.frozen

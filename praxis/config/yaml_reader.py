@@ -25,6 +25,7 @@ MAX_NODES = 100_000
 """Aliases count with all they stand for, so nested ones cannot grow beyond this."""
 MAX_DEPTH = 32
 """The schema is five levels deep; far below what recursion here and in libyaml can take."""
+TOO_DEEP = "nested too deeply"
 
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
@@ -96,7 +97,9 @@ class _Builder:
             root = self._document()
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
-            self._complain(mark.line + 1 if mark else 1, error.problem or "not YAML")
+            # Newer libyaml has a bound of its own on the nesting, which may be met before ours.
+            deep = "nesting" in (error.problem or "")
+            self._complain(mark.line + 1 if mark else 1, TOO_DEEP if deep else error.problem or "not YAML")
         except yaml.YAMLError as error:  # a character that YAML does not allow has no mark
             self._complain(1, f"not YAML: {getattr(error, 'reason', None) or type(error).__name__}")
         except _UnreadableError as error:
@@ -125,7 +128,7 @@ class _Builder:
         before = self._nodes
         self._nodes += 1
         if len(path) > MAX_DEPTH or self._nodes > MAX_NODES:
-            raise _UnreadableError(line, "nested too deeply" if len(path) > MAX_DEPTH else "too many values")
+            raise _UnreadableError(line, TOO_DEEP if len(path) > MAX_DEPTH else "too many values")
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event.anchor, line)
         tag, anchor = getattr(event, "tag", None), getattr(event, "anchor", None)

@@ -51,7 +51,8 @@ class Bootstrap:
     ) -> None:
         """`nodes` are ``HOST:PORT`` or ``PEER_ID@HOST:PORT``. Raises PraxisError("invalid")."""
         self._lines = lines
-        self._nodes = [parse_address(node) for node in nodes]
+        self._nodes = {parse_address(node) for node in nodes}
+        self._nursery: trio.Nursery | None = None
         self._chance = chance
         self._connect = connect
         self._resolve = resolve
@@ -60,13 +61,21 @@ class Bootstrap:
 
     async def run(self) -> None:
         """Until cancelled."""
-        async with trio.open_nursery() as nursery:
+        async with trio.open_nursery() as self._nursery:
             for expected, node in self._nodes:
-                nursery.start_soon(self._keep, expected, node, nursery)
+                self._nursery.start_soon(self._keep, expected, node, self._nursery)
+            await trio.sleep_forever()
+
+    def replace(self, nodes: Sequence[str]) -> None:
+        """Begin with these instead. Lines that are there stay. Raises PraxisError("invalid")."""
+        before, self._nodes = self._nodes, {parse_address(node) for node in nodes}
+        if self._nursery is not None:
+            for expected, node in self._nodes - before:
+                self._nursery.start_soon(self._keep, expected, node, self._nursery)
 
     async def _keep(self, expected: PeerId | None, node: str, nursery: trio.Nursery) -> None:
         backoff = Backoff(self._chance)
-        while True:
+        while (expected, node) in self._nodes:
             failure = await self._try_all(expected, node, nursery)
             if failure is None:
                 backoff.reset()

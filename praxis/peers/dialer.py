@@ -56,6 +56,7 @@ class Dialer:
         """Peers that calls have needed, and when last; looked at for each line and dropped with it."""
         self._grown = trio.Event()
         self._dials = trio.Semaphore(MAX_DIALS)
+        self._renewing: set[PeerId] = set()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Dial until cancelled."""
@@ -119,6 +120,40 @@ class Dialer:
                 "unavailable", f"{entry.name or peer_id} cannot be reached: {entry.reason or 'no answer'}"
             )
         return entry.link
+
+    async def renew(self, entry: PeerEntry, link: PeerLink) -> None:
+        """Make another line beside one that we have dialed; it gives way to the new one.
+
+        Returns at once when that is under way already. Raises PraxisError("unavailable").
+        """
+        if entry.id in self._renewing:
+            return
+        self._renewing.add(entry.id)
+        try:
+            await self._replace(entry, link)
+        finally:
+            self._renewing.discard(entry.id)
+
+    async def _replace(self, entry: PeerEntry, link: PeerLink) -> None:
+        ends: list[LineEnd] = []
+
+        async def serve(opened: Opened) -> None:
+            ends.append(await self._serve(opened, entry))
+            entry.tell()
+
+        async with self._dials:
+            result = await dial(self._lines, self._connect, link.address, entry.id)
+        if isinstance(result, LineEnd):
+            raise PraxisError("unavailable", result.reason)
+        if self._nursery is None:
+            result[0].close()
+            raise PraxisError("unavailable", "the agent stops")
+        self._nursery.start_soon(serve, result)
+        with trio.move_on_after(REACH):
+            while entry.link is link and not ends:
+                await entry.news.wait()
+        if entry.link is link:
+            raise PraxisError("unavailable", ends[0].reason if ends else f"no line within {REACH:g} s")
 
     # -- which ---------------------------------------------------------------------------------------
 

@@ -155,6 +155,12 @@ class Discovery:
             finally:
                 self._nursery = None
 
+    def rekey(self, identity: Identity) -> None:
+        """Sign and verify with other keys from now on, and announce this agent to those who have only these."""
+        self._identity = identity
+        self._reader.rekey(identity.beacon_keys)
+        self._announce_again()
+
     async def withdraw(self) -> None:
         """Say goodbye and be silent from now on. Takes as long as the transport's patience at most."""
         if self._withdrawn:

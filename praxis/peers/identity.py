@@ -12,35 +12,27 @@ or permissions raise PraxisError("invalid") that names the file and the remedy, 
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import hmac
 import logging
 import os
-import re
 import secrets
 import ssl
-import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import attrs
 
-from praxis.config.schema import Security
 from praxis.model.errors import PraxisError
 from praxis.model.peer import PeerId
 from praxis.peers.ed25519 import SEED_SIZE, SigningKey
+from praxis.peers.keyring import NetworkKey, base32_bytes, base32_text
+from praxis.peers.private_files import create_private, read_small, replace
 from praxis.peers.x509 import make_certificate, pem, private_key_pem, public_key_info, read_private_key
 from praxis.wire.beacon import network_tag
 
 log = logging.getLogger(__name__)
 
 ALPN = "praxis/1"
-KEY_SIZE = 32
-MAX_KEYS = 8
-"""Keys of a keyring. A rotation needs two; each costs some milliseconds at every start."""
-MAX_FILE = 4096
-"""Bytes read of a file that holds one key or number: many times what is in it."""
 NOT_BEFORE = 1735689600
 """2025-01-01. Fixed, like the end, so that an agent whose clock is wrong is still a member: in this mode the dates
 protect nothing."""
@@ -48,31 +40,20 @@ NOT_AFTER = NOT_BEFORE + 40 * 365 * 86400
 MAX_BOOT = 1 << 63
 """Above this a stored number of starts is damage: no clock of this age leads there, and it must still grow in a u64."""
 
-_KEY_PREFIX = "pxk1-"
-_KEY_LETTERS = 55  # base32 of 32 bytes of key and 2 of check
 _PEER_PREFIX = "px"
-_BASE32 = re.compile(r"[a-z2-7]*")
-
-
-def _base32(value: bytes) -> str:
-    return base64.b32encode(value).decode().lower().rstrip("=")
-
-
-def _unbase32(text: str) -> bytes:
-    return base64.b32decode(text.upper() + "=" * (-len(text) % 8))
 
 
 def peer_id_text(digest: bytes) -> PeerId:
     """A peer id as people and JSON see it, of its 32 bytes."""
-    return _PEER_PREFIX + _base32(digest)
+    return _PEER_PREFIX + base32_text(digest)
 
 
 def peer_id_digest(peer_id: PeerId) -> bytes:
     """The 32 bytes of a peer id. Raises PraxisError("invalid") for text that is not one."""
     letters = peer_id.removeprefix(_PEER_PREFIX)
-    if len(peer_id) == 54 and len(letters) == 52 and _BASE32.fullmatch(letters):
-        digest = _unbase32(letters)
-        if peer_id_text(digest) == peer_id:
+    if len(peer_id) == 54 and len(letters) == 52:
+        digest = base32_bytes(letters)
+        if digest is not None and peer_id_text(digest) == peer_id:
             return digest
     raise PraxisError("invalid", f"{peer_id[:80]!r} is not a peer id", hint='one is "px" and 52 letters and digits')
 
@@ -89,67 +70,9 @@ def peer_id_of(certificate: bytes) -> PeerId:
     return peer_id_text(hashlib.sha256(b"praxis-peer-v1" + key).digest())
 
 
-def _whole_key(_: object, attribute: attrs.Attribute[bytes], value: bytes) -> None:
-    if len(value) != KEY_SIZE:
-        raise ValueError(f"a network key has {KEY_SIZE} bytes, this one {len(value)}")
-
-
-@attrs.frozen(repr=False)
-class NetworkKey:
-    """256 bits that make a network. Their text is ``pxk1-`` and the base32 of the key and 2 check bytes.
-
-    There are no passphrases: from one certificate of the network a guessable key could be found offline.
-    """
-
-    secret: bytes = attrs.field(validator=_whole_key)
-
-    @classmethod
-    def generate(cls) -> NetworkKey:
-        return cls(secrets.token_bytes(KEY_SIZE))
-
-    @classmethod
-    def parse(cls, text: str, *, where: str = "") -> NetworkKey:
-        """Read the text form; capitals and space around it do not matter.
-
-        Raises PraxisError("invalid") that says what is wrong without showing any of it. `where` is the place for it.
-        """
-
-        def wrong(what: str) -> PraxisError:
-            hint = f"a network key is {_KEY_PREFIX} and {_KEY_LETTERS} letters and digits; copy it as a whole"
-            return PraxisError("invalid", f"the network key {what}", hint=hint, where=where)
-
-        letters = text.strip().lower()
-        if not letters:
-            raise wrong("is empty")
-        if not letters.startswith(_KEY_PREFIX):
-            raise wrong(f"does not start with {_KEY_PREFIX}")
-        letters = letters.removeprefix(_KEY_PREFIX)
-        if len(letters) != _KEY_LETTERS:
-            size = "short" if len(letters) < _KEY_LETTERS else "long"
-            raise wrong(f"is too {size}: {len(letters)} characters after {_KEY_PREFIX}")
-        if not _BASE32.fullmatch(letters):
-            raise wrong("has a character that is not one of a-z and 2-7")
-        key = cls(_unbase32(letters)[:KEY_SIZE])
-        if not hmac.compare_digest(key.text, _KEY_PREFIX + letters):
-            raise wrong("is mistyped: its check does not fit")
-        return key
-
-    @property
-    def text(self) -> str:
-        """The text form: secret."""
-        return _KEY_PREFIX + _base32(self.secret + hashlib.sha256(b"praxis network key" + self.secret).digest()[:2])
-
-    def derive(self, rendezvous: str, label: str) -> bytes:
-        """32 bytes for one purpose in the network of that name."""
-        return hmac.digest(self.secret, f"praxis/1 {label}\0{rendezvous}".encode(), "sha256")
-
-    def __repr__(self) -> str:
-        return f"NetworkKey(fingerprint={hashlib.sha256(self.secret).hexdigest()[:8]})"
-
-
 @attrs.frozen
 class Identity:
-    """What an agent is to its peers, made once per start."""
+    """What an agent is to its peers. Made at the start, and again when the keys of the network change."""
 
     peer_id: PeerId
     name: str
@@ -163,33 +86,8 @@ class Identity:
     """The first signs, all verify."""
     network_tag: bytes
     """Of the first beacon key: 8 bytes by which members know their network's datagrams."""
-
-
-def load_network_keys(security: Security, state_dir: Path) -> tuple[NetworkKey, ...]:
-    """The keyring: the configured keys, else the one in the configured file, else the one of the state directory.
-
-    The latter is made when there is none yet, and how to share it is logged. Raises PraxisError("invalid").
-    """
-    if len(security.network_keys) > MAX_KEYS:
-        raise PraxisError(
-            "invalid",
-            f"{len(security.network_keys)} network keys; {MAX_KEYS} may be",
-            where="p2p.security.network_keys",
-        )
-    if security.network_keys:
-        places = (f"p2p.security.network_keys[{index}]" for index in range(MAX_KEYS))
-        keys = (NetworkKey.parse(text, where=where) for text, where in zip(security.network_keys, places, strict=False))
-        return tuple(dict.fromkeys(keys))
-    if security.network_key_file is not None:
-        # Mounted secrets belong to others and are open to them (0444); their permissions are the operator's matter.
-        path = security.network_key_file
-        return (NetworkKey.parse(_read(path, "network key", private=False), where=str(path)),)
-    path = state_dir / "network.key"
-    if _create_private(path, NetworkKey.generate().text + "\n"):
-        log.info(
-            "made a new network key in %s; to let other agents join, give them a copy as PRAXIS_NETWORK_KEY_FILE", path
-        )
-    return (NetworkKey.parse(_read(path, "network key", private=True), where=str(path)),)
+    authorities: tuple[str, ...]
+    """Names of the CAs that are believed; the first one has signed our certificate."""
 
 
 def load_identity(*, name: str, keys: Sequence[NetworkKey], rendezvous: str, state_dir: Path) -> Identity:
@@ -205,20 +103,8 @@ def load_identity(*, name: str, keys: Sequence[NetworkKey], rendezvous: str, sta
     """
     if not keys:
         raise PraxisError("invalid", "there is no network key")
-    seed_path, certificate_path = state_dir / "identity.key", state_dir / "identity.crt"
-    _create_private(seed_path, private_key_pem(secrets.token_bytes(SEED_SIZE)))
-    try:
-        own = SigningKey(read_private_key(_read(seed_path, "private key", private=True)))
-    except ValueError as error:
-        raise PraxisError(
-            "invalid",
-            f"the private key is damaged: {error}",
-            hint="restore it from a backup, or remove it to become a new peer",
-            where=str(seed_path),
-        ) from None
-
+    own = load_signing_key(state_dir)
     issuers = [SigningKey(key.derive(rendezvous, "ca ed25519 seed")) for key in keys]
-    authorities = b"".join(_authority(issuer) for issuer in issuers)
     certificate = make_certificate(
         subject=name,
         public=own.public,
@@ -229,21 +115,66 @@ def load_identity(*, name: str, keys: Sequence[NetworkKey], rendezvous: str, sta
         not_after=NOT_AFTER,
         uris=(f"praxis:agent:{name}",),
     )
+    return make_identity(
+        name=name,
+        certificate=certificate,
+        authorities={_authority_name(issuer): _authority(issuer) for issuer in issuers},
+        beacon_keys=[key.derive(rendezvous, "beacon") for key in keys],
+        state_dir=state_dir,
+    )
+
+
+def load_signing_key(state_dir: Path) -> SigningKey:
+    """The private key of the agent whose state directory this is, made at its first start.
+
+    Raises PraxisError("invalid") when the file is damaged or open to others.
+    """
+    path = _seed_path(state_dir)
+    create_private(path, private_key_pem(secrets.token_bytes(SEED_SIZE)))
+    try:
+        return SigningKey(read_private_key(read_small(path, "private key", private=True)))
+    except ValueError as error:
+        raise PraxisError(
+            "invalid",
+            f"the private key is damaged: {error}",
+            hint="restore it from a backup, or remove it to become a new peer",
+            where=str(path),
+        ) from None
+
+
+def make_identity(
+    *,
+    name: str,
+    certificate: bytes,
+    authorities: Mapping[str, bytes],
+    beacon_keys: Sequence[bytes],
+    state_dir: Path,
+) -> Identity:
+    """What peers get to see, of a certificate (DER) for the key in the state directory.
+
+    `authorities` are the CA certificates (DER) that are believed, by name; the first one has signed ours.
+    """
     # OpenSSL loads its own key and certificate from files alone. The key's is there already, so nothing secret has to
     # be written a second time.
-    _replace(certificate_path, pem("CERTIFICATE", certificate))
-    server = _context(ssl.PROTOCOL_TLS_SERVER, certificate_path, seed_path, authorities)
+    key_path, certificate_path = _seed_path(state_dir), state_dir / "identity.crt"
+    replace(certificate_path, pem("CERTIFICATE", certificate))
+    believed = b"".join(authorities.values())
+    server = _context(ssl.PROTOCOL_TLS_SERVER, certificate_path, key_path, believed)
     server.num_tickets = 0  # no resumption: every line shows its certificate
-    beacon_keys = tuple(key.derive(rendezvous, "beacon") for key in keys)
     return Identity(
         peer_id=peer_id_of(certificate),
         name=name,
         certificate=certificate,
         server=server,
-        client=_context(ssl.PROTOCOL_TLS_CLIENT, certificate_path, seed_path, authorities),
-        beacon_keys=beacon_keys,
+        client=_context(ssl.PROTOCOL_TLS_CLIENT, certificate_path, key_path, believed),
+        beacon_keys=tuple(beacon_keys),
         network_tag=network_tag(beacon_keys[0]),
+        authorities=tuple(authorities),
     )
+
+
+def _seed_path(state_dir: Path) -> Path:
+    return state_dir / "identity.key"
 
 
 def next_boot(state_dir: Path, now_ms: int) -> int:
@@ -254,13 +185,13 @@ def next_boot(state_dir: Path, now_ms: int) -> int:
     path = state_dir / "boot"
     last = 0
     if os.path.exists(path):
-        text = _read(path, "number of the last start", private=False).strip()
+        text = read_small(path, "number of the last start", private=False).strip()
         if text.isascii() and text.isdecimal() and len(text) < 20 and int(text) < MAX_BOOT:
             last = int(text)
         else:
             log.warning("%s does not hold the number of the last start; going on from the clock", path)
     boot = max(now_ms, last + 1)
-    _replace(path, f"{boot}\n")
+    replace(path, f"{boot}\n")
     return boot
 
 
@@ -293,71 +224,3 @@ def _context(protocol: int, certificate: Path, key: Path, authorities: bytes) ->
     context.load_verify_locations(cadata=authorities)
     context.load_cert_chain(certificate, key)
     return context
-
-
-def _unusable(path: Path, what: str, error: OSError) -> PraxisError:
-    return PraxisError(
-        "invalid",
-        f"the {what} cannot be used: {error.strerror or type(error).__name__}",
-        hint="the file and its folder must belong to the user that the agent runs as",
-        where=str(path),
-    )
-
-
-def _read(path: Path, what: str, *, private: bool) -> str:
-    """The text of a small file, or the start of a bigger one. `private`: refuse one that is open to other users."""
-    try:
-        # Not blocking, so that a pipe in place of the file is refused below instead of waited for.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        try:
-            status = os.fstat(descriptor)
-            content = os.read(descriptor, MAX_FILE) if stat.S_ISREG(status.st_mode) else None
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise _unusable(path, what, error) from None
-    if content is None:
-        raise PraxisError("invalid", f"the {what} must be a plain file", where=str(path))
-    if private and (mode := stat.S_IMODE(status.st_mode)) & 0o077:
-        raise PraxisError(
-            "invalid",
-            f"the {what} is open to other users (mode {mode:04o})",
-            hint="chmod 600 it, and replace it if others may have read it",
-            where=str(path),
-        )
-    return content.decode("latin-1")  # any bytes are some text, and the reader of it says what is wrong
-
-
-def _create_private(path: Path, text: str) -> bool:
-    """Write a new file that is ours alone. A file that is there already is left as it is, and False comes back."""
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        raise _unusable(path, "file", error) from None
-    try:
-        with open(descriptor, "w", encoding="ascii") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        path.unlink(missing_ok=True)  # half a key would stop every later start
-        raise _unusable(path, "file", error) from None
-    return True
-
-
-def _replace(path: Path, text: str) -> None:
-    """Put `text` there in one step: after a power cut there is the old file or the new one."""
-    fresh = path.with_name(path.name + ".new")
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        with open(os.open(fresh, flags, 0o600), "w", encoding="ascii") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-    except OSError as error:
-        raise _unusable(path, "file", error) from None

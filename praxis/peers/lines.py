@@ -75,6 +75,8 @@ class Lines:
         self.identity = identity
         self.open_lines = 0
         """Lines that are open now, those among them that give way to others."""
+        self.blocked: frozenset[PeerId] = frozenset()
+        """Peers with which no line is kept; see `block`."""
         self._addresses = addresses
         self._config = config
         self._boot = boot
@@ -90,11 +92,27 @@ class Lines:
     async def open(self, stream: Stream, *, dialer: bool, expected: PeerId | None = None) -> Opened:
         """Find out who is at the other end. Raises `Broken` with the reason; the stream is closed then."""
         try:
-            return await self._authenticate(stream, self.identity, dialer=dialer, expected=expected)
+            pipe, peer_id = await self._authenticate(stream, self.identity, dialer=dialer, expected=expected)
+            if peer_id in self.blocked:
+                pipe.close()
+                raise Broken("blocked", f"{peer_id} is blocked here")
+            return pipe, peer_id
         except Broken as error:
             self._handshakes.inc(1, "refused", error.reason)
             logger.info("%s line refused: %s", "dialed" if dialer else "incoming", error)
             raise
+
+    def block(self, peer_ids: Sequence[PeerId]) -> None:
+        """Keep no line with these peers, and with all others again. Lines that are open are cut at once."""
+        before, self.blocked = self.blocked, frozenset(peer_ids)
+        for peer_id in self.blocked - before:
+            entry = self.registry.know(peer_id)
+            if entry is not None:
+                self.registry.block(entry)
+        for peer_id in before - self.blocked:
+            entry = self.registry.entry(peer_id)
+            if entry is not None and entry.state == "blocked":
+                self.registry.unblock(entry)
 
     async def serve(self, pipe: Pipe, peer_id: PeerId, *, dialer: bool) -> LineEnd:
         """Greet, use, and take leave of one line; returns how it ended."""

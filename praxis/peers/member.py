@@ -31,6 +31,7 @@ from praxis.peers.listener import Listener
 from praxis.peers.own_addresses import OwnAddresses
 from praxis.peers.record import PeerRecord, ToolEntry
 from praxis.peers.registry import PeerEntry, PeerRegistry
+from praxis.peers.renewal import Renewal
 from praxis.peers.request import Handler, PeerRequest
 
 logger = logging.getLogger(__name__)
@@ -106,6 +107,7 @@ class Member:
             authenticate=authenticate,
         )
         self.dialer = Dialer(self.lines, self._gossip, max_peers=config.max_peers, chance=chance, connect=connect)
+        self._renewal = Renewal(self.lines, self.dialer)
         self._bootstrap = Bootstrap(self.lines, config.bootstrap_nodes, chance=chance, connect=connect, resolve=resolve)
         self._listener = Listener(self.lines, handshakes=config.limits.handshakes, metrics=metrics)
         self._known = KnownPeers(known, self.registry, self.directory, clock=clock) if known is not None else None
@@ -115,7 +117,7 @@ class Member:
             return Discovery(
                 config.discovery,
                 loopback_only=is_loopback(config.host),
-                identity=identity,
+                identity=self.lines.identity,
                 boot=boot,
                 tcp_port=port,
                 on_found=lambda found: self.dialer.found(found.peer_id, found.boot, found.candidates),
@@ -132,6 +134,8 @@ class Member:
 
     async def _handle(self, request: PeerRequest) -> Any:
         method = self._gossip.methods.get(request.method)
+        if request.method in self._renewal.methods:
+            return await self._renewal.methods[request.method](request)
         if method is None:
             return await self._answer(request)
         return await method(request, request.params if isinstance(request.params, Mapping) else {})
@@ -171,6 +175,22 @@ class Member:
         """Announce this agent and hear others on the segment, until cancelled; after `bind`. Raises OSError."""
         self._discovery = self._make_discovery(self._port)
         await self._discovery.run(task_status=task_status)
+
+    async def rekey(self, identity: Identity) -> bool:
+        """Show and believe this from now on; returns when every line rests on it, False when none had to change."""
+        if self._discovery is not None:
+            self._discovery.rekey(identity)
+        return await self._renewal.rekey(identity)
+
+    def bootstrap(self, nodes: Sequence[str]) -> None:
+        """Keep lines to whoever is at these addresses, instead of those before. Raises PraxisError("invalid")."""
+        self._bootstrap.replace(nodes)
+
+    def block(self, peer_ids: Sequence[PeerId]) -> None:
+        """Keep no line with these peers, and with all others again; lines that are open are cut."""
+        self.lines.block(peer_ids)
+        for entry in self.registry.entries():
+            self.dialer.consider(entry)
 
     def publish(self, tools: tuple[ToolEntry, ...]) -> None:
         """Tell the network what there is to call here, and where we are, as far as that is news."""

@@ -44,8 +44,9 @@ class PeerEntry:
         return self.link is not None
 
     def set_state(self, state: PeerState, reason: str) -> None:
-        """Where a peer that is not connected stands; one that said goodbye has left until it is heard of again."""
-        if self.state != "left":
+        """Where a peer that is not connected stands; one that said goodbye has left until it is heard of again, and a
+        blocked one stays so."""
+        if self.state not in ("left", "blocked"):
             self.state, self.reason = state, reason
 
     def tell(self) -> None:
@@ -130,7 +131,9 @@ class PeerRegistry:
         entry = self.know(record.id)
         if entry is None:
             return None
-        if record.left:
+        if entry.state == "blocked":
+            pass
+        elif record.left:
             entry.state, entry.reason = "left", ""
         elif not entry.connected:
             entry.name = entry.name or record.name
@@ -195,8 +198,8 @@ class PeerRegistry:
         if entry.link is not link:
             return
         entry.link = None
-        entry.state = "left" if entry.state == "left" else "down"
-        entry.reason = link.reason
+        entry.set_state("down", link.reason)
+        entry.reason = entry.reason or link.reason
         entry.last_seen = self._clock()
         entry.tools = ()
         entry.record = None
@@ -204,6 +207,20 @@ class PeerRegistry:
         entry.tell()
         self._bus.publish("peer.disconnected", peer=entry.id, name=entry.name, reason=link.reason)
         self._tell_change()
+
+    def block(self, entry: PeerEntry) -> None:
+        """Have no line with a peer; one that is there is cut."""
+        entry.state, entry.reason = "blocked", "it is on the blocklist"
+        if entry.link is not None:
+            entry.link.close("blocked", "this agent is told to have no line with that one")
+        self._bus.publish("peer.blocked", peer=entry.id, name=entry.name)
+        entry.tell()
+        self._forget_owners()
+
+    def unblock(self, entry: PeerEntry) -> None:
+        entry.state, entry.reason = "idle", ""
+        self._bus.publish("peer.unblocked", peer=entry.id, name=entry.name)
+        entry.tell()
 
     def introduce(self, entry: PeerEntry, record: PeerRecord, tools: Sequence[Tool]) -> None:
         """What a connected peer lets us call is known, or has changed."""

@@ -62,7 +62,7 @@ class SimAgent:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)  # never used: there is nothing to be read on the way
         self.member = Member(
             config,
-            Identity(self.peer_id, self.name, b"", tls, tls, (KEY,), network_tag(KEY)),
+            Identity(self.peer_id, self.name, b"", tls, tls, (KEY,), network_tag(KEY), ()),
             boot=boot,
             software="praxis/sim",
             answer=self._answer,

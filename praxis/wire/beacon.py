@@ -140,12 +140,16 @@ class BeaconReader:
 
     def __init__(self, keys: Sequence[bytes], own_id: bytes, max_peers: int = MAX_PEERS) -> None:
         """`keys`: the beacon keys of the keyring; `own_id`: 32 bytes."""
-        self._keys = {network_tag(key): key for key in keys}
+        self.rekey(keys)
         self.own_id = own_id
         self._max_peers = max_peers
         self._heard: OrderedDict[bytes, _Heard] = OrderedDict()
         self._hints: OrderedDict[tuple[str, bytes], int] = OrderedDict()
         self.drops: dict[Drop, int] = dict.fromkeys(DROPS, 0)
+
+    def rekey(self, keys: Sequence[bytes]) -> None:
+        """Take these keys instead. What was heard stays known, so that nothing can be replayed."""
+        self._keys = {network_tag(key): key for key in keys}
 
     def receive(self, datagram: bytes, source: str, now_ms: int) -> Verdict | Drop:
         """Judge one datagram that came from the host `source`; never raises, whatever is in it."""

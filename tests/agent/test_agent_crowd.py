@@ -16,7 +16,7 @@ import trio
 from praxis.cli.client import Client
 from praxis.config.schema import Config
 from praxis.dev import RunningAgent, free_discovery_port, network
-from praxis.peers.identity import NetworkKey
+from praxis.peers.keyring import NetworkKey
 from tests.agent.test_agent_daemon import PORTS, ROOT
 from tests.agent.test_agent_network import ANN
 from tests.support.network import connected

@@ -15,7 +15,7 @@ from praxis.dev import RunningAgent, make_config, start
 from praxis.model.errors import PraxisError
 from praxis.model.tool import ToolRef
 from praxis.net.serve import host_port
-from praxis.peers.identity import NetworkKey
+from praxis.peers.keyring import NetworkKey
 from tests.agent.test_agent_network import ANN
 from tests.support.network import PATIENCE
 

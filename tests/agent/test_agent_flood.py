@@ -18,7 +18,8 @@ from praxis.net.families import IPv4
 from praxis.net.udp import SegmentSockets
 from praxis.peers import line
 from praxis.peers.discovery import GROUP
-from praxis.peers.identity import NetworkKey, load_identity, peer_id_digest
+from praxis.peers.identity import load_identity, peer_id_digest
+from praxis.peers.keyring import NetworkKey
 from praxis.wire import frames
 from praxis.wire.beacon import ANNOUNCE, Beacon
 from praxis.wire.frames import encode

@@ -16,7 +16,8 @@ from praxis.dev import RunningAgent, make_config, start
 from praxis.model.peer import PeerId
 from praxis.net.tls import Broken, TlsPipe
 from praxis.peers import line
-from praxis.peers.identity import Identity, NetworkKey, load_identity
+from praxis.peers.identity import Identity, load_identity
+from praxis.peers.keyring import NetworkKey
 from praxis.wire import frames
 from praxis.wire.frames import HEAD, FrameReader, encode
 from praxis.wire.messages import Hello, dumps

@@ -14,7 +14,7 @@ from praxis.config.schema import Config, Export, Routing
 from praxis.dev import RunningAgent, make_config, network, start
 from praxis.model.errors import PraxisError
 from praxis.model.tool import JSON, CallContext, Tool, ToolRef, ToolResult
-from praxis.peers.identity import NetworkKey
+from praxis.peers.keyring import NetworkKey
 from praxis.tools.source import SourceState
 from tests.support.network import PATIENCE, connected
 

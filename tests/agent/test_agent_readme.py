@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import attrs
 import pytest
 
-from praxis.peers.identity import NetworkKey
+from praxis.peers.keyring import NetworkKey
 from tests.agent.test_agent_daemon import PORTS, ROOT, until
 
 README = (ROOT / "README.md").read_text()

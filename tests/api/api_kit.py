@@ -180,6 +180,7 @@ def services_of(agent: Agent, **changes: Any) -> Services:
         peers=agent.peers,
         network=agent.member,
         info=dict,
+        reload=agent.reloading.reload,
         sources=agent.registry.sources,
         draining=lambda: False,
     )

@@ -12,7 +12,7 @@ from praxis.cli.client import OK, USAGE
 from praxis.config.load import OVERLAY, load
 from praxis.config.save import save_overlay
 from praxis.model.errors import PraxisError
-from praxis.peers.identity import NetworkKey
+from praxis.peers.keyring import NetworkKey
 from tests.cli.cli_kit import EVIL, Said
 from tests.cli.conftest import Praxis
 

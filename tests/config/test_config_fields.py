@@ -26,6 +26,7 @@ VALUES: dict[str, tuple[str, object]] = {
     "p2p.enabled": ("false", False),
     "p2p.host": ("0.0.0.0", "0.0.0.0"),
     "p2p.port": ("0", 0),
+    "p2p.secure": ("false", False),
     "p2p.rendezvous": ("lab", "lab"),
     "p2p.enable_mdns": ("false", False),
     "p2p.bootstrap_nodes": ('["10.0.0.1:4001", "[::1]:4002"]', ("10.0.0.1:4001", "[::1]:4002")),
@@ -33,7 +34,9 @@ VALUES: dict[str, tuple[str, object]] = {
     "p2p.max_peers": ("20", 20),
     "p2p.enable_dht": ("false", False),
     "p2p.security.network_key_file": ("/run/key", Path("/run/key")),
+    "p2p.security.mode": ("open", "open"),
     "p2p.security.network_keys": ("[one, two]", ("one", "two")),
+    "p2p.security.blocklist": ("[px" + "a" * 52 + "]", ("px" + "a" * 52,)),
     "p2p.discovery.enabled": ("false", False),
     "p2p.discovery.port": ("4999", 4999),
     "p2p.discovery.multicast": ("false", False),
@@ -99,7 +102,7 @@ VALUES: dict[str, tuple[str, object]] = {
     "prometheus.enabled": ("false", False),
     "state_dir": ("/var/lib/praxis", Path("/var/lib/praxis")),
 }
-ONE_CHOICE: dict[str, str] = {"p2p.security.mode": "shared", SERVER + "transport": "stdio"}
+ONE_CHOICE: dict[str, str] = {SERVER + "transport": "stdio"}
 """Keys that have one value for now: it is accepted and nothing else is."""
 
 

@@ -131,6 +131,17 @@ def test_each_variable_stands_above_the_file(name: str, write: Write) -> None:
     assert loaded.sources[key] == f"environment {name}"
 
 
+def test_one_variable_says_the_opposite_of_its_key(write: Write) -> None:
+    path = write("http: {port: 77}\n")
+    loaded = read(path, {"INSECURE_P2P": "yes"})
+    assert (loaded.config.p2p.secure, loaded.config.p2p.trust.mode) == (False, "open")
+    assert loaded.sources["p2p.secure"] == "environment INSECURE_P2P"
+    assert read(path, {"INSECURE_P2P": "false"}).config.p2p.secure
+    assert problems(path, {"INSECURE_P2P": "perhaps"}) == [
+        "environment INSECURE_P2P: expected true or false, got 'perhaps'"
+    ]
+
+
 def test_an_empty_variable_is_not_set(write: Write) -> None:
     loaded = read(
         write("http: {port: 77}\n"), dict.fromkeys([*VALUES, "PRAXIS_NETWORK_KEY", "PRAXIS_NETWORK_KEY_FILE"], "")
@@ -187,7 +198,7 @@ def test_problems_come_in_the_order_of_the_file(write: Write) -> None:
     ]
 
 
-@pytest.mark.parametrize("text", ["llm: {enabled: true}", "a2a: {}", "prometheus: {path: /x}", "p2p: {secure: true}"])
+@pytest.mark.parametrize("text", ["llm: {enabled: true}", "a2a: {}", "prometheus: {path: /x}", "p2p: {relay: true}"])
 def test_keys_without_an_effect_are_unknown(text: str, write: Write) -> None:
     (found,) = problems(write(text))
     assert "unknown key" in found

@@ -14,7 +14,7 @@ import yaml
 from praxis.access.tokens import TokenStore
 from praxis.config.load import load
 from praxis.config.schema import Config
-from praxis.peers.identity import NetworkKey
+from praxis.peers.keyring import NetworkKey
 
 ROOT = Path(__file__).parents[2]
 CONTAINERFILE = (ROOT / "Containerfile").read_text()

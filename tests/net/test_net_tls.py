@@ -11,7 +11,8 @@ import pytest
 import trio
 
 from praxis.net.tls import Broken, TlsPipe
-from praxis.peers.identity import Identity, NetworkKey, load_identity
+from praxis.peers.identity import Identity, load_identity
+from praxis.peers.keyring import NetworkKey
 
 KEY = NetworkKey.generate()
 

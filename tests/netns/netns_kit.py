@@ -17,7 +17,7 @@ from typing import Any
 import attrs
 
 from praxis.cli.client import Client
-from praxis.peers.identity import NetworkKey
+from praxis.peers.keyring import NetworkKey
 from tests.support.namespaces import Host, Place
 
 ROOT = Path(__file__).parents[2]

@@ -40,6 +40,7 @@ def identity(number: int) -> Identity:
         client=context,
         beacon_keys=(KEY,),
         network_tag=network_tag(KEY),
+        authorities=(),
     )
 
 

@@ -16,7 +16,8 @@ from praxis.config.schema import Discovery as Settings
 from praxis.observe.events import EventBus
 from praxis.observe.metrics import Metrics
 from praxis.peers.discovery import Discovery, Found
-from praxis.peers.identity import Identity, NetworkKey, load_identity
+from praxis.peers.identity import Identity, load_identity
+from praxis.peers.keyring import NetworkKey
 
 KEY = NetworkKey(bytes(range(32)))
 LONE_AGENT = """
@@ -27,7 +28,8 @@ from praxis.config.schema import Discovery as Settings
 from praxis.observe.events import EventBus
 from praxis.observe.metrics import Metrics
 from praxis.peers.discovery import Discovery
-from praxis.peers.identity import NetworkKey, load_identity, next_boot
+from praxis.peers.identity import load_identity, next_boot
+from praxis.peers.keyring import NetworkKey
 
 async def main(state_dir, port, key):
     found = trio.Event()

@@ -14,18 +14,8 @@ from hypothesis import strategies as st
 
 from praxis.config.schema import Security
 from praxis.model.errors import PraxisError
-from praxis.peers.identity import (
-    ALPN,
-    MAX_KEYS,
-    Identity,
-    NetworkKey,
-    load_identity,
-    load_network_keys,
-    next_boot,
-    peer_id_digest,
-    peer_id_of,
-    peer_id_text,
-)
+from praxis.peers.identity import ALPN, Identity, load_identity, next_boot, peer_id_digest, peer_id_of, peer_id_text
+from praxis.peers.keyring import MAX_KEYS, NetworkKey, load_network_keys
 from praxis.peers.x509 import pem
 
 KEY = NetworkKey(bytes(range(32)))

@@ -1,0 +1,101 @@
+"""Taking in a changed configuration while the agent runs: what can change does, what cannot is named.
+
+A configuration that cannot be used changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import trio
+
+from praxis.config.schema import Config
+from praxis.model.errors import PraxisError
+from praxis.peers.identity import load_identity
+from praxis.peers.keyring import load_network_keys
+from praxis.peers.member import Member
+
+logger = logging.getLogger(__name__)
+
+LIVE = ("p2p.secure", "p2p.security.", "p2p.bootstrap_nodes")
+"""How the names of keys begin that change without a restart. The content of the key file is looked at each time."""
+
+Reread = Callable[[], Config]
+
+
+@attrs.frozen
+class Reloaded:
+    """What a reload did: names of keys that are in force now, and of those that wait for a restart."""
+
+    applied: tuple[str, ...]
+    restart: tuple[str, ...]
+    renewed: bool
+    """Whether the lines to all peers were made anew."""
+
+
+class Reload:
+    """Reads the configuration again and applies it."""
+
+    def __init__(self, config: Config, member: Member, *, state_dir: Path, reread: Reread | None) -> None:
+        """`reread` gives the configuration as it is on the disk now, and raises PraxisError; None: there is none."""
+        self._running = config
+        self._member = member
+        self._state_dir = state_dir
+        self._reread = reread
+        self._turn = trio.Lock()
+
+    async def reload(self) -> Reloaded:
+        """Raises PraxisError when the new configuration or its keys cannot be used; then all stays as it is."""
+        if self._reread is None:
+            raise PraxisError("unavailable", "this agent was not started from a configuration")
+        async with self._turn:
+            config = self._reread()
+            changed = tuple(differences(self._running, config))
+            done = Reloaded(
+                applied=tuple(key for key in changed if key.startswith(LIVE)),
+                restart=tuple(key for key in changed if not key.startswith(LIVE)),
+                renewed=await self._apply(config),
+            )
+            # What waits for a restart is told again next time.
+            p2p = attrs.evolve(
+                self._running.p2p,
+                secure=config.p2p.secure,
+                security=config.p2p.security,
+                bootstrap_nodes=config.p2p.bootstrap_nodes,
+            )
+            self._running = attrs.evolve(self._running, p2p=p2p)
+        logger.info(
+            "reloaded: changed %s; lines %s",
+            ", ".join(done.applied) or "no key that can change",
+            "made anew" if done.renewed else "stay",
+        )
+        if done.restart:
+            logger.warning("a restart is needed for %s", ", ".join(done.restart))
+        return done
+
+    async def _apply(self, config: Config) -> bool:
+        p2p = config.p2p
+        identity = load_identity(
+            name=self._running.agent.name,
+            keys=load_network_keys(p2p.trust, self._state_dir),
+            rendezvous=self._running.p2p.rendezvous,
+            state_dir=self._state_dir,
+        )
+        self._member.block(p2p.security.blocklist)
+        self._member.bootstrap(p2p.bootstrap_nodes)
+        return await self._member.rekey(identity)
+
+
+def differences(old: object, new: object, path: str = "") -> Iterator[str]:
+    """Names of the keys in which two configurations differ, in the order of the schema; never their values."""
+    kind: type[Any] = type(old)
+    if attrs.has(kind) and kind is type(new):
+        for field in attrs.fields(kind):
+            below = f"{path}.{field.name}" if path else field.name
+            yield from differences(getattr(old, field.name), getattr(new, field.name), below)
+    elif old != new:
+        yield path
