@@ -170,7 +170,7 @@ class Agent:
             registry=self.registry,
             peers=self.peers,
             policy=self._policy,
-            identity=self._identity,
+            identity=lambda: self.member.lines.identity,
             boot=self._boot,
             services=self._services,
             addresses=self._addresses,

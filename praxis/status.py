@@ -31,7 +31,7 @@ class Status:
         registry: ToolRegistry,
         peers: PeerRegistry,
         policy: Policy,
-        identity: Identity,
+        identity: Callable[[], Identity],
         boot: int,
         services: Mapping[str, SupervisedService],
         addresses: Mapping[str, tuple[str, int]],
@@ -57,7 +57,7 @@ class Status:
             version=agent.version,
             description=agent.description,
             url=agent.url or (f"http://{host_port(*http)}" if http else ""),
-            peer_id=self._identity.peer_id,
+            peer_id=self._identity().peer_id,
             skills=tuple(
                 Skill(f"{tool.source}/{tool.name}", tool.name, tool.description, (tool.source,))
                 for tool in self._policy.offered(self.registry.tools())
@@ -68,13 +68,14 @@ class Status:
         """GET /p2p/info."""
         p2p = self._addresses.get("p2p")
         return {
-            "peer_id": self._identity.peer_id,
+            "peer_id": self._identity().peer_id,
             "name": self._config.agent.name,
             "boot": self._boot,
             "addresses": [host_port(*p2p)] if p2p else [],
             "protocol": "praxis/1",
             "network": self._config.p2p.rendezvous,
-            "mode": self._config.p2p.security.mode,
+            "mode": self._config.p2p.trust.mode,
+            "authorities": [*self._identity().authorities],
             "discovery": "discovery" in self._services,
         }
 

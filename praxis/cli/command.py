@@ -50,6 +50,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Every verb with its options."""
     from praxis.cli import client_verbs as ask
     from praxis.cli import local_verbs as local
+    from praxis.cli import network_verbs as network
 
     parser = argparse.ArgumentParser(
         prog="praxis",
@@ -81,6 +82,28 @@ def make_parser() -> argparse.ArgumentParser:
     made = verb("peers", "the peers that it knows", ask.peers, client=True)
     made.add_argument("action", nargs="?", choices=["ls", "ping", "forget"], default="ls", help="default ls")
     made.add_argument("peer", nargs="?", metavar="PEER", help="a name or an id, for ping and forget")
+
+    made = verb("network", "the network that it belongs to, and its key", network.status)
+    actions = made.add_subparsers(metavar="ACTION", required=True)
+    action = actions.add_parser("status", help="which network, what it rests on, how many peers")
+    action.set_defaults(verb=network.status)
+    _client_options(action)
+    action = actions.add_parser("key", help="print the key, for agents that shall join")
+    action.add_argument("--fingerprint", action="store_true", help="only what tells it from other keys")
+    action.set_defaults(verb=network.key)
+    _config_options(action)
+    action = actions.add_parser(
+        "rotate",
+        help="replace the key, in three steps, each on every agent before the next",
+        description="Replaces the key in three steps, each on every agent before the next: `add` a new key (the first "
+        "agent makes and prints it, the others read it with --stdin), `use` it, `drop` the old one.",
+    )
+    action.add_argument("step", choices=["add", "use", "drop"])
+    action.add_argument("--stdin", action="store_true", help="add: read the key from standard input")
+    action.set_defaults(verb=network.rotate)
+    _config_options(action)
+
+    verb("reload", "take in the configuration and the keys as they are now", network.reload, client=True)
 
     made = verb("tools", "every tool that it can reach", ask.tools, client=True)
     made.add_argument("--sources", action="store_true", help="the sources of its own tools, with their last words")

@@ -26,11 +26,11 @@ def run(options: argparse.Namespace) -> int:
 
     def reread() -> Loaded:
         try:
-            return _load(options)
+            return load_options(options)
         except CommandError as error:
             raise ConfigError(str(error).splitlines()) from None
 
-    return serve(_load(options), reread=reread)
+    return serve(load_options(options), reread=reread)
 
 
 def dev(options: argparse.Namespace) -> int:
@@ -51,7 +51,7 @@ def demo(options: argparse.Namespace) -> int:
 
 def config_check(options: argparse.Namespace) -> int:
     """0 when the configuration can be used."""
-    loaded = _load(options)
+    loaded = load_options(options)
     say(f"{options.config or 'the built-in configuration'} is good: agent {loaded.config.agent.name}")
     return OK
 
@@ -60,7 +60,7 @@ def config_show(options: argparse.Namespace) -> int:
     """Print every value, with `--sources` where it comes from."""
     from praxis.config.save import dump
 
-    loaded = _load(options)
+    loaded = load_options(options)
     if options.sources:
         width = max(map(len, loaded.sources))
         for key, source in loaded.sources.items():
@@ -74,7 +74,7 @@ def config_save(options: argparse.Namespace) -> int:
     """Write the configuration as it is now, with secrets as references."""
     from praxis.config.save import save
 
-    loaded = _load(options)
+    loaded = load_options(options)
     try:
         save(loaded, Path(options.target))
     except OSError as error:
@@ -86,7 +86,7 @@ def config_save(options: argparse.Namespace) -> int:
 def token_new(options: argparse.Namespace) -> int:
     """Make a token; the agent takes it at once, also while it runs."""
     tokens = _tokens(options)
-    with _told():
+    with told():
         text = tokens.new(options.role, options.name)
     print(text)
     say(f"a token with the role {options.role}; it is not shown again")
@@ -97,7 +97,7 @@ def token_list(options: argparse.Namespace) -> int:
     """One line per token, without the tokens themselves."""
     from praxis.cli.output import emit
 
-    with _told():
+    with told():
         rows = [[token.id, token.role, token.name] for token in _tokens(options).list()]
     emit(rows, "table", columns=("ID", "ROLE", "NAME"), rows=rows)
     return OK
@@ -105,7 +105,7 @@ def token_list(options: argparse.Namespace) -> int:
 
 def token_revoke(options: argparse.Namespace) -> int:
     """From now on the token opens nothing."""
-    with _told():
+    with told():
         _tokens(options).revoke(options.id)
     say(f"revoked {options.id}")
     return OK
@@ -115,11 +115,11 @@ def _tokens(options: argparse.Namespace) -> TokenStore:
     from praxis.access.tokens import TokenStore
     from praxis.config.load import state_dir
 
-    config = _load(options).config
+    config = load_options(options).config
     return TokenStore(config.access.tokens_file or state_dir(config, os.environ) / "tokens.json")
 
 
-def _load(options: argparse.Namespace) -> Loaded:
+def load_options(options: argparse.Namespace) -> Loaded:
     """The configuration that the options mean. Raises CommandError with every problem."""
     from praxis.config.load import OVERLAY, ConfigError, load, state_dir
 
@@ -142,7 +142,7 @@ def _load(options: argparse.Namespace) -> Loaded:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def told() -> Iterator[None]:
     """What the rooms say to whoever caused it, as this command's last words."""
     from praxis.model.errors import PraxisError
 

@@ -118,7 +118,7 @@ def load_identity(*, name: str, keys: Sequence[NetworkKey], rendezvous: str, sta
     return make_identity(
         name=name,
         certificate=certificate,
-        authorities={_authority_name(issuer): _authority(issuer) for issuer in issuers},
+        authorities={key.fingerprint: _authority(issuer) for key, issuer in zip(keys, issuers, strict=True)},
         beacon_keys=[key.derive(rendezvous, "beacon") for key in keys],
         state_dir=state_dir,
     )

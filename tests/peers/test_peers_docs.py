@@ -44,8 +44,8 @@ def test_the_figures_are_those_of_the_code() -> None:
         f"({discovery.GROUP})",
         f"({discovery.GROUP6})",
         f"all on port {p2p.discovery.port}",
-        f"says nothing for {p2p.keepalive.interval:g} s",
-        f"heard for {p2p.keepalive.timeout:g} s more",
+        f"asks the other every {p2p.keepalive.interval:g} s",
+        f"heard for {p2p.keepalive.timeout:g} s after",
         f"Up to `p2p.max_peers` agents, {p2p.max_peers},",
     ):
         assert words in TEXT, words

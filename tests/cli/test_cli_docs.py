@@ -1,0 +1,33 @@
+"""The commands and configurations in docs/security.md are real; `test_cli_network` runs them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from praxis.cli.command import make_parser
+from praxis.config.load import load
+from praxis.config.schema import Config
+
+TEXT = (Path(__file__).parents[2] / "docs" / "security.md").read_text()
+LINES = "\n".join(re.findall(r"^```\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL))
+COMMANDS = re.findall(r"^(?:[A-Z_]+=\S+ )?praxis ([^#>\n]*)", LINES, re.MULTILINE)
+
+
+@pytest.mark.parametrize("example", re.findall(r"^```yaml\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL))
+def test_every_example_is_a_configuration(example: str, tmp_path: Path) -> None:
+    path = tmp_path / "agent.yaml"
+    path.write_text(example)
+    assert load(path, environ={}).config != Config()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_one(command: str) -> None:
+    assert callable(make_parser().parse_args(shlex.split(command)).verb)
+
+
+def test_the_commands_were_found() -> None:
+    assert len(COMMANDS) >= 6
