@@ -167,7 +167,11 @@ def _client_options(parser: argparse.ArgumentParser) -> None:
 def _config_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help="default $AGENT_CONFIG, else built-in values")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="a value over file and environment: http.port=0"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a value over file and environment: http.port=0; lists with commas",
     )
 
 

@@ -130,6 +130,8 @@ def sequence_hook(kind: Any, converter: cattrs.Converter) -> Hook:
     structure = converter.get_structure_hook(inner)
 
     def hook(value: Any, _: Any) -> Any:
+        if type(value) is Text:  # as in the variables that hold lists
+            value = [Text(part.strip(), value.reference) for part in value.split(",") if part.strip()]
         if not isinstance(value, list | tuple):
             raise MismatchError("a list", value)
         return tuple(_each(enumerate(value), structure, inner).values())

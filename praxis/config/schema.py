@@ -63,6 +63,14 @@ def _peer_ids(_: object, attribute: attrs.Attribute[Any], value: tuple[str, ...]
             raise ValueError(f"expected peer ids, got {peer_id[:80]!r}: one is px and 52 letters and digits")
 
 
+def _hosts(_: object, attribute: attrs.Attribute[Any], value: tuple[str, ...]) -> None:
+    if len(value) > 64:
+        raise ValueError(f"expected at most 64 hosts, got {len(value)}")
+    for host in value:
+        if not re.fullmatch(r"[0-9A-Za-z.:_%-]{1,253}", host) or (host.count(":") == 1):
+            raise ValueError(f"expected names or addresses of hosts, without a port, got {host[:80]!r}")
+
+
 @attrs.frozen
 class Agent:
     name: str = attrs.field(default="praxis-agent", validator=_agent_name)
@@ -107,6 +115,8 @@ class Discovery:
     """Seconds between announcements, give or take a fifth."""
     interfaces: tuple[str, ...] = ()
     """Names of the interfaces to use; none means all, or `lo` alone while p2p.host is a loopback address."""
+    targets: tuple[str, ...] = attrs.field(default=(), validator=_hosts)
+    """Hosts beyond the segment, by name or address, that are asked directly who is there, on the same port."""
 
 
 @attrs.frozen

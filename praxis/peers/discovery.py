@@ -44,6 +44,8 @@ MAX_ANSWERS = 64
 announcement."""
 MAX_SOURCES = 1024
 """Sources whose last answer is remembered; the oldest is forgotten first, since by then its gap has long passed."""
+RESOLVE = 5.0
+"""Seconds for the name of a host that is asked directly; it is tried again with the next announcement."""
 SKEW_GAP = 60.0
 """Seconds between two log lines about clocks."""
 
@@ -113,6 +115,7 @@ class Discovery:
             transport: sockets of another kind, for tests.
         """
         self._interval = config.interval
+        self._targets, self._port = config.targets, config.port
         self._identity = identity
         self._boot = boot
         self._tcp_port = tcp_port
@@ -150,6 +153,8 @@ class Discovery:
             try:
                 await nursery.start(self._transport.listen, self._receive, self._announce_again)
                 task_status.started()
+                for target in self._targets:
+                    nursery.start_soon(self._ask, target)
                 await self._announce()
                 await trio.sleep_forever()
             finally:
@@ -183,6 +188,21 @@ class Discovery:
                 with trio.move_on_after(pause):
                     await self._again.wait()
                 pause = max(2 * pause, FIRST_PAUSE)
+
+    async def _ask(self, target: str) -> None:
+        """Until withdrawn: ask a host beyond the segment, where announcements do not get; it answers us alone."""
+        pause = FIRST_PAUSE
+        while not self._withdrawn:
+            try:
+                with trio.fail_after(RESOLVE):
+                    found = await trio.socket.getaddrinfo(target, self._port, type=trio.socket.SOCK_DGRAM)
+                address = str(found[0][4][0])
+                if await self._transport.send_to(self._pack(QUERY), address, self._port):
+                    self._sent.inc(1, KINDS[QUERY])
+            except (OSError, trio.TooSlowError) as error:
+                log.debug("cannot ask %s who is there: %s", target, error or "its name is not resolved")
+            await trio.sleep(pause * self._chance.uniform(1 - SPREAD, 1 + SPREAD))
+            pause = min(2 * pause, self._interval)
 
     def _announce_again(self) -> None:
         self._again.set()

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from praxis.peers.identity import NetworkKey
+from praxis.peers.keyring import NetworkKey
 from scripts.benchmarks.measure import measure
 from scripts.benchmarks.worker import Worker
 

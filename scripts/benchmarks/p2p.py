@@ -17,7 +17,8 @@ import trio
 
 from praxis.model.tool import JSON, CallContext
 from praxis.net.tls import TlsPipe
-from praxis.peers.identity import NetworkKey, load_identity
+from praxis.peers.identity import load_identity
+from praxis.peers.keyring import NetworkKey
 from praxis.wire.messages import dumps
 from praxis.workflow.router import Candidate
 from scripts.benchmarks import libp2p_echo

@@ -22,7 +22,8 @@ from praxis.config.schema import Config
 from praxis.dev import make_config
 from praxis.model.tool import JSON, CallContext, Tool, ToolResult
 from praxis.net.tls import Broken, TlsPipe
-from praxis.peers.identity import NetworkKey, load_identity
+from praxis.peers.identity import load_identity
+from praxis.peers.keyring import NetworkKey
 from praxis.tools.source import SourceState
 
 BIG = "The quick brown fox. " * (3 * 1024 * 1024 // 21)

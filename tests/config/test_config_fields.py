@@ -39,6 +39,7 @@ VALUES: dict[str, tuple[str, object]] = {
     "p2p.security.blocklist": ("[px" + "a" * 52 + "]", ("px" + "a" * 52,)),
     "p2p.discovery.enabled": ("false", False),
     "p2p.discovery.port": ("4999", 4999),
+    "p2p.discovery.targets": ('["10.1.0.7", agents.example, "fd00::7"]', ("10.1.0.7", "agents.example", "fd00::7")),
     "p2p.discovery.multicast": ("false", False),
     "p2p.discovery.broadcast": ("false", False),
     "p2p.discovery.ipv6": ("false", False),

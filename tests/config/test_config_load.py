@@ -131,6 +131,13 @@ def test_each_variable_stands_above_the_file(name: str, write: Write) -> None:
     assert loaded.sources[key] == f"environment {name}"
 
 
+def test_a_flag_gives_a_list_with_commas(write: Write) -> None:
+    path = write('p2p: {bootstrap_nodes: ["a:1"]}\n')
+    for given, wanted in (("b:1, c:2", ("b:1", "c:2")), ("b:1", ("b:1",)), ("", ())):
+        assert read(path, p2p__bootstrap_nodes=given).config.p2p.bootstrap_nodes == wanted
+    assert "got 'x'" in problems(path, p2p__bootstrap_nodes="b:1,x")[0]
+
+
 def test_one_variable_says_the_opposite_of_its_key(write: Write) -> None:
     path = write("http: {port: 77}\n")
     loaded = read(path, {"INSECURE_P2P": "yes"})

@@ -76,6 +76,25 @@ def test_a_host_on_two_segments_is_found_on_both_at_its_address_there(place: Pla
         assert at_left.connected() == at_right.connected() == {"middle"}
 
 
+def test_a_host_beyond_a_router_is_found_by_asking_it(place: Place, tmp_path: Path) -> None:
+    near, router, far = (place.host(name) for name in ("near", "router", "far"))
+    place.segment(near, router, net="10.77.1")
+    second = place.switch()
+    for host, device, address in ((far, "eth0", "10.77.2.1/24"), (router, "eth1", "10.77.2.2/24")):
+        second.plug(host, device)
+        host.up(device, address)
+    near.run("ip", "route", "add", "10.77.2.0/24", "via", "10.77.1.2")
+    far.run("ip", "route", "add", "10.77.1.0/24", "via", "10.77.2.2")
+    router.inside(lambda: Path("/proc/sys/net/ipv4/ip_forward").write_text("1"))
+    with agents(place, tmp_path, at_far=far) as (other,):
+        with agents(place, tmp_path, at_near=near) as (stranger,):
+            stranger.stop()
+            assert not other.peers()
+        with agents(place, tmp_path, "p2p.discovery.targets=10.77.2.1", asks=near) as (one,):
+            until_all_found(one, other)
+            assert_all_call_each_other((one, other))
+
+
 def test_hosts_with_link_local_ipv6_addresses_alone_find_each_other(place: Place, tmp_path: Path) -> None:
     hosts = [place.host(name) for name in "abc"]
     switch = place.switch()

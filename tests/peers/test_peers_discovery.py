@@ -297,6 +297,22 @@ async def test_a_query_is_answered_to_its_source_alone(autojump_clock: MockClock
     assert segment.times(ANNOUNCE, "192.0.2.2", to="192.0.2.1") == []
 
 
+async def test_hosts_beyond_the_segment_are_asked_and_answer(autojump_clock: MockClock) -> None:
+    near, far = Segment(), Segment()
+    one = make_agent(1, Station(near, "192.0.2.1"), settings=Settings(targets=("192.0.2.9",)))
+    there = Station(far, "192.0.2.9")
+    there.port = 4001
+    near.stations["192.0.2.9", 4001] = there
+    other = make_agent(9, there)
+    async with running(other, one):
+        far.stations["192.0.2.1", one.station.port] = one.station  # type: ignore[union-attr, assignment]
+        await trio.sleep(100)
+    assert near.times(QUERY, to="192.0.2.9")[0] == 0
+    assert 6 <= len(near.times(QUERY, to="192.0.2.9")) <= 9, "1, 2, 4, 8, 16, 30, 30, ... s apart"
+    assert other.found[0].peer_id == one.peer_id
+    assert one.found[0].candidates == ("192.0.2.9:4009",)
+
+
 async def test_one_source_gets_one_answer_a_second(autojump_clock: MockClock) -> None:
     segment = Segment()
     a = make_agent(1, Station(segment, "192.0.2.1"))
