@@ -51,7 +51,7 @@ class Bootstrap:
     ) -> None:
         """`nodes` are ``HOST:PORT`` or ``PEER_ID@HOST:PORT``. Raises PraxisError("invalid")."""
         self._lines = lines
-        self._nodes = {parse_address(node) for node in nodes}
+        self._nodes = _parse(nodes)
         self._nursery: trio.Nursery | None = None
         self._chance = chance
         self._connect = connect
@@ -68,10 +68,11 @@ class Bootstrap:
 
     def replace(self, nodes: Sequence[str]) -> None:
         """Begin with these instead. Lines that are there stay. Raises PraxisError("invalid")."""
-        before, self._nodes = self._nodes, {parse_address(node) for node in nodes}
+        before, self._nodes = self._nodes, _parse(nodes)
         if self._nursery is not None:
-            for expected, node in self._nodes - before:
-                self._nursery.start_soon(self._keep, expected, node, self._nursery)
+            for expected, node in self._nodes:
+                if (expected, node) not in before:
+                    self._nursery.start_soon(self._keep, expected, node, self._nursery)
 
     async def _keep(self, expected: PeerId | None, node: str, nursery: trio.Nursery) -> None:
         backoff = Backoff(self._chance)
@@ -121,3 +122,8 @@ class Bootstrap:
 
     async def _serve(self, pipe: object, peer_id: PeerId) -> None:
         await self._lines.serve(pipe, peer_id, dialer=True)  # type: ignore[arg-type]
+
+
+def _parse(nodes: Sequence[str]) -> dict[tuple[PeerId | None, str], None]:
+    """Each once, in their order: the order of a set differs from process to process, and simulations are repeatable."""
+    return dict.fromkeys(parse_address(node) for node in nodes)
