@@ -30,8 +30,8 @@ from praxis.net.serve import is_loopback, open_listeners, open_unix_listener
 from praxis.net.supervision import SupervisedService
 from praxis.observe.events import EventBus
 from praxis.observe.metrics import Metrics
-from praxis.peers.identity import load_identity, next_boot
-from praxis.peers.keyring import load_network_keys
+from praxis.peers.credentials import load_credentials
+from praxis.peers.identity import next_boot
 from praxis.peers.member import Member
 from praxis.reload import Reload, Reread
 from praxis.status import Status, register_gauges
@@ -122,17 +122,15 @@ class Agent:
         self._policy = Policy(config.export)
         if config.p2p.trust.mode == "open":
             logger.warning("p2p is open: whoever reaches this agent may join its network and call what it exports")
-        keys = load_network_keys(config.p2p.trust, state_dir)
-        self._identity = load_identity(
-            name=config.agent.name, keys=keys, rendezvous=config.p2p.rendezvous, state_dir=state_dir
-        )
+        credentials = load_credentials(config.p2p, name=config.agent.name, state_dir=state_dir, clock=time.time)
+        self._identity = credentials.identity
         self._boot = next_boot(state_dir, time.time_ns() // 1_000_000)
         self.registry = ToolRegistry(config.agent.name, bus=self.bus, metrics=self.metrics)
         self._sources = self._make_sources(base_dir)
         self._exports = Exports(self.registry, self._policy, card=lambda: self._status.card())
         self.member = Member(
             config.p2p,
-            self._identity,
+            credentials,
             boot=self._boot,
             software=f"praxis/{__version__}",
             answer=self._exports.handle,

@@ -6,6 +6,7 @@ A configuration that cannot be used changes nothing.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,12 @@ from typing import Any
 import attrs
 import trio
 
-from praxis.config.schema import Config
+from praxis.config.schema import P2P, Config
 from praxis.model.errors import PraxisError
-from praxis.peers.identity import load_identity
-from praxis.peers.keyring import load_network_keys
+from praxis.peers.credentials import load_credentials
 from praxis.peers.member import Member
 
 logger = logging.getLogger(__name__)
-
-LIVE = ("p2p.secure", "p2p.security.", "p2p.bootstrap_nodes")
-"""How the names of keys begin that change without a restart. The content of the key file is looked at each time."""
 
 Reread = Callable[[], Config]
 
@@ -55,19 +52,12 @@ class Reload:
         async with self._turn:
             config = self._reread()
             changed = tuple(differences(self._running, config))
-            done = Reloaded(
-                applied=tuple(key for key in changed if key.startswith(LIVE)),
-                restart=tuple(key for key in changed if not key.startswith(LIVE)),
-                renewed=await self._apply(config),
-            )
-            # What waits for a restart is told again next time.
-            p2p = attrs.evolve(
-                self._running.p2p,
-                secure=config.p2p.secure,
-                security=config.p2p.security,
-                bootstrap_nodes=config.p2p.bootstrap_nodes,
-            )
-            self._running = attrs.evolve(self._running, p2p=p2p)
+            # What waits for a restart stays as it runs, and is told again next time.
+            running = attrs.evolve(self._running, p2p=_mixed(self._running.p2p, config.p2p))
+            applied = tuple(differences(self._running, running))
+            renewed = await self._apply(running)
+            self._running = running
+        done = Reloaded(applied, tuple(key for key in changed if key not in applied), renewed)
         logger.info(
             "reloaded: changed %s; lines %s",
             ", ".join(done.applied) or "no key that can change",
@@ -79,15 +69,22 @@ class Reload:
 
     async def _apply(self, config: Config) -> bool:
         p2p = config.p2p
-        identity = load_identity(
-            name=self._running.agent.name,
-            keys=load_network_keys(p2p.trust, self._state_dir),
-            rendezvous=self._running.p2p.rendezvous,
-            state_dir=self._state_dir,
-        )
+        credentials = load_credentials(p2p, name=config.agent.name, state_dir=self._state_dir, clock=time.time)
         self._member.block(p2p.security.blocklist)
+        self._member.lines.allow(p2p.security.allow)
         self._member.bootstrap(p2p.bootstrap_nodes)
-        return await self._member.rekey(identity)
+        return await self._member.reload(credentials)
+
+
+def _mixed(running: P2P, wanted: P2P) -> P2P:
+    """What can change as it is wanted, the rest as it runs. A CA comes and goes with a restart alone."""
+    mixed = attrs.evolve(
+        running, secure=wanted.secure, security=wanted.security, bootstrap_nodes=wanted.bootstrap_nodes
+    )
+    if mixed.trust.mode != running.trust.mode and "ca" in (mixed.trust.mode, running.trust.mode):
+        security = attrs.evolve(wanted.security, mode=running.security.mode)
+        mixed = attrs.evolve(mixed, secure=running.secure, security=security)
+    return mixed
 
 
 def differences(old: object, new: object, path: str = "") -> Iterator[str]:

@@ -20,6 +20,9 @@ from praxis.peers.identity import Identity
 from praxis.peers.registry import PeerRegistry
 from praxis.tools.registry import ToolRegistry
 
+CERTIFICATE_WARNING = 30 * 86400
+"""Seconds before the end of a certificate from which on that is a warning; it should have been renewed long before."""
+
 
 class Status:
     """Looks at the rooms of one agent. `services` and `addresses` are filled as listeners come up."""
@@ -76,8 +79,14 @@ class Status:
             "network": self._config.p2p.rendezvous,
             "mode": self._config.p2p.trust.mode,
             "authorities": [*self._identity().authorities],
+            "certificate_until": self._identity().not_after,
             "discovery": "discovery" in self._services,
         }
+
+    def certificate_left(self) -> float | None:
+        """Seconds until our certificate ends; None where its dates do not count."""
+        end = self._identity().not_after
+        return None if end is None else end - time.time()
 
     def health(self) -> HealthReport:
         """Every part with its state, its reason, and what to do."""
@@ -93,6 +102,8 @@ class Status:
                 checks[f"source {source.name}"] = Check("degraded", source.reason, action)
             else:
                 checks[f"source {source.name}"] = Check("healthy")
+        if (left := self.certificate_left()) is not None:
+            checks["certificate"] = _certificate(left)
         conflicts = self.peers.conflicts
         if conflicts:
             names = ", ".join(sorted(f"{entry.name} ({entry.id})" for entry in conflicts))
@@ -107,13 +118,22 @@ class Status:
         )
 
 
+def _certificate(left: float) -> Check:
+    action = "it is renewed by itself when the issuer can be reached; the log says why it was not"
+    if left <= 0:
+        return Check("degraded", "it has ended, so no peer takes it", f"{action}; or join again with a new token")
+    if left < CERTIFICATE_WARNING:
+        return Check("degraded", f"it ends in {left / 86400:.1f} days", action)
+    return Check("healthy")
+
+
 HEALTH_VALUES = {"healthy": 1.0, "degraded": 0.5, "unhealthy": 0.0}
 
 
 def register_gauges(metrics: Metrics, status: Status, *, name: str, bus: EventBus) -> None:
     """Gauges that are read when the metrics are."""
     registry, peers = status.registry, status.peers
-    gauges: Mapping[str, tuple[str, Callable[[], float]]] = {
+    gauges: dict[str, tuple[str, Callable[[], float]]] = {
         "praxis_agent_health_status": (
             "1 healthy, 0.5 degraded, 0 unhealthy.",
             lambda: HEALTH_VALUES[status.health().status],
@@ -131,6 +151,11 @@ def register_gauges(metrics: Metrics, status: Status, *, name: str, bus: EventBu
         "praxis_events_published": ("Events published.", lambda: float(bus.published)),
         "praxis_event_subscribers": ("Subscribers of the event bus.", lambda: float(bus.subscribers)),
     }
+    if status.certificate_left() is not None:
+        gauges["praxis_p2p_certificate_left_seconds"] = (
+            "Until this agent's certificate ends.",
+            lambda: status.certificate_left() or 0.0,
+        )
     for gauge, (help, read) in gauges.items():
         metrics.gauge(gauge, help, read)
     info = (name, __version__, platform.python_version())

@@ -103,6 +103,8 @@ def make_parser() -> argparse.ArgumentParser:
     action.set_defaults(verb=network.rotate)
     _config_options(action)
 
+    _ca_actions(actions)
+
     verb("reload", "take in the configuration and the keys as they are now", network.reload, client=True)
 
     made = verb("tools", "every tool that it can reach", ask.tools, client=True)
@@ -153,6 +155,55 @@ def make_parser() -> argparse.ArgumentParser:
 
     verb("version", "print the version", ask.version)
     return parser
+
+
+def _ca_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    from praxis.cli import ca_verbs as ca
+
+    def action(name: str, help: str, call: object) -> argparse.ArgumentParser:
+        made = actions.add_parser(name, help=help, description=help)
+        made.set_defaults(verb=call)
+        _config_options(made)
+        return made
+
+    where = "where the new member finds the issuer (default: as this agent is reached)"
+    action("init", "become the issuer of a network whose members are let in one by one", ca.init)
+    made = action("token", "at the issuer: print a token that lets one agent in, once", ca.token)
+    made.add_argument("--name", help="the only name that it may be used for")
+    made.add_argument("--ttl", type=_duration, default=3600.0, metavar="TIME", help="30m, 1h, 2d (default 1h)")
+    made.add_argument("--address", action="append", metavar="HOST:PORT", help=where)
+    made = action("join", "become a member", ca.join)
+    made.add_argument("token", nargs="?", metavar="TOKEN", help="the token, or - to read it from standard input")
+    made.add_argument("--bundle", metavar="FILE", help="instead: what `issue` made")
+    made = action("issue", "at the issuer: make key and certificate of an agent that cannot reach it", ca.issue)
+    made.add_argument("name", metavar="NAME")
+    made.add_argument("--days", type=_days, default=365, metavar="N", help="how long it counts (default 365)")
+    made.add_argument("--out", metavar="FILE", help="default standard output")
+    made.add_argument("--address", action="append", metavar="HOST:PORT", help=where)
+    made = action("block", "keep a peer out; at the issuer of the whole network, elsewhere of this agent", ca.block)
+    made.add_argument("peer", metavar="PEER", help="an id, at the issuer also a name")
+    made = action("unblock", "let a peer in again", ca.unblock)
+    made.add_argument("peer", metavar="PEER", help="an id")
+    made = action("blocked", "list who is kept out", ca.blocked)
+    made.add_argument("-o", "--output", choices=["table", "json", "yaml"], default="table")
+
+
+def _duration(text: str) -> float:
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
+    try:
+        seconds = float(number) * unit
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 30 * 86400:
+        raise argparse.ArgumentTypeError("a time up to 30d, such as 30m, 1h or 2d")
+    return seconds
+
+
+def _days(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 3650:
+        raise argparse.ArgumentTypeError("a number of days from 1 to 3650")
+    return int(text)
 
 
 def _client_options(parser: argparse.ArgumentParser) -> None:

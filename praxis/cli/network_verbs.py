@@ -78,7 +78,7 @@ def rotate(options: argparse.Namespace) -> int:
     with told():
         write_keyring(path, after)
     say(f"{path}: signs with {after[0].fingerprint}, believes {', '.join(key.fingerprint for key in after)}")
-    return _reload(options, path)
+    return reload_running(options)
 
 
 def reload(options: argparse.Namespace) -> int:
@@ -106,19 +106,19 @@ def _keyring(options: argparse.Namespace) -> tuple[Path | None, tuple[NetworkKey
         return keyring_file(trust, directory), load_network_keys(trust, directory)
 
 
-def _reload(options: argparse.Namespace, path: Path) -> int:
-    """Tell the agent whose configuration this is, if it runs."""
+def reload_running(options: argparse.Namespace) -> int:
+    """Tell the agent whose configuration this is to look at what was written for it, if it runs."""
     import os
 
     from praxis.config.load import state_dir
 
     socket = state_dir(load_options(options).config, os.environ) / "api.sock"
     if not socket.exists():
-        say("the agent does not run; it takes the keys at its next start")
+        say("the agent does not run; it takes this at its next start")
         return OK
     try:
         done = Client(f"unix:{socket}", timeout=RELOAD_TIMEOUT).request("POST", "/reload", holds="applied")
     except CommandError as error:
-        raise CommandError(FAILED, f"{path} is written, but the agent did not take it: {error}") from None
-    say("the agent made all lines anew" if done.get("lines_renewed") else "the agent believes it; its lines stay")
+        raise CommandError(FAILED, f"it is written, but the agent did not take it: {error}") from None
+    say("the agent made all lines anew" if done.get("lines_renewed") else "the agent has taken it; its lines stay")
     return OK

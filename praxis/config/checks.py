@@ -10,7 +10,7 @@ from pathlib import Path
 
 import attrs
 
-from praxis.config.schema import P2P, Config, Http, Sse, WebSocket
+from praxis.config.schema import P2P, PEER_ID, Config, Http, Sse, WebSocket
 from praxis.config.strict import PathTo, Problem, dotted
 
 _Listener = Http | WebSocket | Sse | P2P
@@ -78,10 +78,20 @@ def _network(config: Config) -> Iterator[Problem]:
     if config.p2p.security.network_keys and config.p2p.security.network_key_file:
         what = "network_keys are given too; only one can be meant"
         yield Problem(("p2p", "security", "network_key_file"), what)
+    security = config.p2p.security
+    if config.p2p.trust.mode != "ca":
+        if security.ca_files:
+            yield Problem(("p2p", "security", "ca_files"), f"the mode {config.p2p.trust.mode} has no CAs, only ca has")
+        for index, peer in enumerate(security.allow):
+            if not PEER_ID.fullmatch(peer):
+                what = (
+                    f"expected a peer id, got {peer!r}: names count in the mode ca alone, where a CA vouches for them"
+                )
+                yield Problem(("p2p", "security", "allow", index), what)
     for index, node in enumerate(config.p2p.bootstrap_nodes):
         peer, _, address = node.rpartition("@")
         host, _, port = address.rpartition(":")
-        named = not peer or re.fullmatch(r"px[a-z2-7]{52}", peer)
+        named = not peer or PEER_ID.fullmatch(peer)
         if (
             not named
             or not _HOST.fullmatch(host)

@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 import attrs
 
+PEER_ID = re.compile(r"px[a-z2-7]{52}")
+
 Port = int
 """0 to 65535; 0 means "any free port", which is reported once it is known."""
 
@@ -59,8 +61,15 @@ def _peer_ids(_: object, attribute: attrs.Attribute[Any], value: tuple[str, ...]
     if len(value) > 1024:
         raise ValueError(f"expected at most 1024 peer ids, got {len(value)}")
     for peer_id in value:
-        if not re.fullmatch(r"px[a-z2-7]{52}", peer_id):
+        if not PEER_ID.fullmatch(peer_id):
             raise ValueError(f"expected peer ids, got {peer_id[:80]!r}: one is px and 52 letters and digits")
+
+
+def _peers(_: object, attribute: attrs.Attribute[Any], value: tuple[str, ...]) -> None:
+    if len(value) > 1024:
+        raise ValueError(f"expected at most 1024 peers, got {len(value)}")
+    for peer in value:
+        _agent_name(_, attribute, peer)
 
 
 def _hosts(_: object, attribute: attrs.Attribute[Any], value: tuple[str, ...]) -> None:
@@ -90,8 +99,9 @@ class Agent:
 
 @attrs.frozen
 class Security:
-    mode: Literal["shared", "open"] = "shared"
-    """`shared`: whoever has the network key is a member. `open`: everybody is; for demonstrations."""
+    mode: Literal["shared", "ca", "open"] = "shared"
+    """`shared`: whoever has the network key is a member. `ca`: whoever the issuer of the network's CA has let in
+    (`praxis network join`). `open`: everybody is; for demonstrations."""
     network_key_file: Path | None = None
     """File with the network key, or several, one a line; without it and without keys, one is made in the state
     directory."""
@@ -99,6 +109,10 @@ class Security:
     """The keyring: the first key signs, all verify. A configuration gives either this or the file."""
     blocklist: tuple[str, ...] = attrs.field(default=(), validator=_peer_ids)
     """Ids of peers with which no line is kept, whatever they show."""
+    allow: tuple[str, ...] = attrs.field(default=(), validator=_peers)
+    """Ids, or in the mode `ca` names, of the only peers with which lines are kept; none means all members."""
+    ca_files: tuple[Path, ...] = ()
+    """PEM files with more CAs whose certificates are believed, beside the network's own (mode `ca`)."""
 
 
 @attrs.frozen

@@ -74,6 +74,13 @@ class TlsPipe:
         return certificate
 
     @property
+    def claims(self) -> tuple[str, float]:
+        """Common name and end, in seconds since the epoch, of the certificate that was verified."""
+        shown: Any = self._tls.getpeercert() or {}
+        names = [value for part in shown.get("subject", ()) for key, value in part if key == "commonName"]
+        return names[0] if names else "", ssl.cert_time_to_seconds(shown["notAfter"]) if shown else 0.0
+
+    @property
     def alpn(self) -> str | None:
         return self._tls.selected_alpn_protocol()
 

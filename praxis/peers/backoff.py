@@ -14,7 +14,7 @@ SELDOM = 600.0
 GIVE_UP = 3600.0
 STABLE = 30.0
 """Seconds after which a line counts as good, and the pauses begin anew."""
-FINAL = frozenset({"wrong_id", "self", "version", "alpn", "too_many", "blocked", "certificate"})
+FINAL = frozenset({"wrong_id", "self", "version", "alpn", "too_many", "blocked", "not_allowed", "certificate"})
 """Ends that say that the address is not worth trying soon."""
 
 

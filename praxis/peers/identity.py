@@ -27,12 +27,14 @@ from praxis.model.peer import PeerId
 from praxis.peers.ed25519 import SEED_SIZE, SigningKey
 from praxis.peers.keyring import NetworkKey, base32_bytes, base32_text
 from praxis.peers.private_files import create_private, read_small, replace
-from praxis.peers.x509 import make_certificate, pem, private_key_pem, public_key_info, read_private_key
+from praxis.peers.x509 import key_info, make_certificate, pem, private_key_pem, public_key_info, read_private_key
 from praxis.wire.beacon import network_tag
 
 log = logging.getLogger(__name__)
 
 ALPN = "praxis/1"
+JOIN_ALPN = "praxis-join/1"
+"""What somebody offers who has no certificate yet and wants to ask for one."""
 NOT_BEFORE = 1735689600
 """2025-01-01. Fixed, like the end, so that an agent whose clock is wrong is still a member: in this mode the dates
 protect nothing."""
@@ -70,6 +72,11 @@ def peer_id_of(certificate: bytes) -> PeerId:
     return peer_id_text(hashlib.sha256(b"praxis-peer-v1" + key).digest())
 
 
+def peer_id_of_key(public: bytes) -> PeerId:
+    """The id of the peer with this Ed25519 public key of 32 bytes."""
+    return peer_id_text(hashlib.sha256(b"praxis-peer-v1" + key_info(public)).digest())
+
+
 @attrs.frozen
 class Identity:
     """What an agent is to its peers. Made at the start, and again when the keys of the network change."""
@@ -88,6 +95,14 @@ class Identity:
     """Of the first beacon key: 8 bytes by which members know their network's datagrams."""
     authorities: tuple[str, ...]
     """Names of the CAs that are believed; the first one has signed our certificate."""
+    not_after: int | None = None
+    """When our certificate ends, in seconds since the epoch; None where dates and names in certificates are not the
+    word of a CA, and do not count."""
+
+    @property
+    def vouched(self) -> bool:
+        """Whether names and dates in peers' certificates count."""
+        return self.not_after is not None
 
 
 def load_identity(*, name: str, keys: Sequence[NetworkKey], rendezvous: str, state_dir: Path) -> Identity:
@@ -149,10 +164,12 @@ def make_identity(
     authorities: Mapping[str, bytes],
     beacon_keys: Sequence[bytes],
     state_dir: Path,
+    admits: bool = False,
 ) -> Identity:
     """What peers get to see, of a certificate (DER) for the key in the state directory.
 
-    `authorities` are the CA certificates (DER) that are believed, by name; the first one has signed ours.
+    `authorities` are the CA certificates (DER) that are believed, by name; the first one has signed ours. `admits`: our
+    listener lets those in who have no certificate, as far as to ask for one.
     """
     # OpenSSL loads its own key and certificate from files alone. The key's is there already, so nothing secret has to
     # be written a second time.
@@ -161,6 +178,9 @@ def make_identity(
     believed = b"".join(authorities.values())
     server = _context(ssl.PROTOCOL_TLS_SERVER, certificate_path, key_path, believed)
     server.num_tickets = 0  # no resumption: every line shows its certificate
+    if admits:
+        server.verify_mode = ssl.CERT_OPTIONAL  # `authenticate` takes nobody without one for a peer
+        server.set_alpn_protocols([ALPN, JOIN_ALPN])
     return Identity(
         peer_id=peer_id_of(certificate),
         name=name,

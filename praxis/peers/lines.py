@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -32,6 +33,10 @@ logger = logging.getLogger(__name__)
 
 INTRODUCTION = 30.0
 """Seconds for a peer to answer with its card and tools; they are small, but its machine may be busy."""
+LOOK_AGAIN = 60.0
+"""Seconds between two looks at the clock for the end of a certificate."""
+DATED = ("certificate has expired", "certificate is not yet valid", "certificate expired")
+"""What OpenSSL says of a certificate's dates, and what its alert says that the other end sends."""
 DUPLICATE_GRACE = 10.0
 """Seconds for the calls on a line that gives way to another one to the same peer."""
 
@@ -67,9 +72,11 @@ class Lines:
         handler: Handler,
         gossip: Gossip,
         metrics: Metrics,
+        clock: Callable[[], float],
         authenticate: Authenticate = authenticate,
     ) -> None:
-        """`handler` answers peers' requests; `authenticate` is another one where there is no TLS: in simulations."""
+        """`clock` gives seconds since the epoch; `handler` answers peers' requests; `authenticate` is another one where
+        there is no TLS: in simulations."""
         self.registry = registry
         self.gossip = gossip
         self.identity = identity
@@ -77,11 +84,13 @@ class Lines:
         """Lines that are open now, those among them that give way to others."""
         self.blocked: frozenset[PeerId] = frozenset()
         """Peers with which no line is kept; see `block`."""
+        self._allowed: frozenset[str] = frozenset()
         self._addresses = addresses
         self._config = config
         self._boot = boot
         self._software = software
         self._handler = handler
+        self._clock = clock
         self._authenticate = authenticate
         self._handshakes = metrics.counter(
             "praxis_p2p_handshakes_total", "Lines that were opened or refused, by why.", ("result", "reason")
@@ -96,11 +105,35 @@ class Lines:
             if peer_id in self.blocked:
                 pipe.close()
                 raise Broken("blocked", f"{peer_id} is blocked here")
+            if not self._allows(peer_id, pipe.claims[0] if self.identity.vouched else ""):
+                pipe.close()
+                raise Broken("not_allowed", f"{peer_id} is not among those that are allowed here")
             return pipe, peer_id
         except Broken as error:
+            error = self._explained(error)
             self._handshakes.inc(1, "refused", error.reason)
             logger.info("%s line refused: %s", "dialed" if dialer else "incoming", error)
-            raise
+            raise error from None
+
+    def _explained(self, error: Broken) -> Broken:
+        """Where dates in certificates count, a clock that is wrong looks like a certificate that is."""
+        if self.identity.vouched and any(words in str(error) for words in DATED):
+            now = datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="seconds")
+            hint = (
+                "; if the clock of this machine is right, that of the peer may be wrong, or its certificate has ended"
+            )
+            return Broken(error.reason, f"{error}; the clock here shows {now}{hint}")
+        return error
+
+    def allow(self, peers: Sequence[str]) -> None:
+        """Keep lines only with these, by id or by the name that a CA vouches for; none means all. Others are cut."""
+        self._allowed = frozenset(peers)
+        for link in self.registry.links():
+            if not self._allows(link.peer_id, link.hello.name if self.identity.vouched else ""):
+                link.close("not_allowed", "this agent keeps no line with that one any more")
+
+    def _allows(self, peer_id: PeerId, name: str) -> bool:
+        return not self._allowed or peer_id in self._allowed or name in self._allowed
 
     def block(self, peer_ids: Sequence[PeerId]) -> None:
         """Keep no line with these peers, and with all others again. Lines that are open are cut at once."""
@@ -136,15 +169,16 @@ class Lines:
         )
         began = trio.current_time()
         greeted = False
+        claims = pipe.claims if self.identity.vouched else None
         self.open_lines += 1
         try:
-            greeted = await self._run(link)
+            greeted = await self._run(link, claims)
         finally:
             self.open_lines -= 1
             self._ends.inc(1, link.reason_code)
         return LineEnd(peer_id, trio.current_time() - began if greeted else 0.0, link.reason_code, link.reason)
 
-    async def _run(self, link: PeerLink) -> bool:
+    async def _run(self, link: PeerLink, claims: tuple[str, float] | None) -> bool:
         """Until the line ends; True if the peer said HELLO."""
         greeted = False
         async with trio.open_nursery() as nursery:
@@ -152,13 +186,26 @@ class Lines:
             with trio.move_on_after(GREETING):
                 greeted = await link.wait_greeted()
             if greeted:
+                if claims is not None and link.hello.name != claims[0]:
+                    link.close("name", f"its certificate is for {claims[0]}, but it calls itself {link.hello.name}")
+                    self._handshakes.inc(1, "refused", "name")
+                    return False
                 self._handshakes.inc(1, "ok", "")
+                if claims is not None:
+                    nursery.start_soon(self._expire, link, claims[1])
                 await self._use(link, nursery)
+                nursery.cancel_scope.cancel()
             else:
                 link.close("hello_timeout", f"no HELLO within {GREETING:g} s")
                 self._handshakes.inc(1, "refused", link.reason_code)
                 logger.info("line with %s ended before HELLO: %s", link.peer_id, link.reason)
         return greeted
+
+    async def _expire(self, link: PeerLink, end: float) -> None:
+        """Close the line when the peer's certificate ends. The clock is looked at again and again: it may be set."""
+        while (left := end - self._clock()) > 0:  # noqa: ASYNC110 - no event says that a clock was set
+            await trio.sleep(min(left, LOOK_AGAIN))
+        link.close("expired", "the peer's certificate has expired")
 
     async def _use(self, link: PeerLink, nursery: trio.Nursery) -> None:
         entry = self.registry.know(link.peer_id)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import trio
 
 from praxis.net.serve import serve_connections
-from praxis.net.tls import Broken
+from praxis.net.tls import Broken, TlsPipe
 from praxis.observe.metrics import Metrics
 from praxis.peers.addresses import is_loopback
+from praxis.peers.line import JoinWanted
 from praxis.peers.lines import Lines
 
 MAX_PER_SOURCE = 8
@@ -22,7 +23,17 @@ MAX_LINES = 2048
 class Listener:
     """The P2P listener of an agent."""
 
-    def __init__(self, lines: Lines, *, handshakes: int, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        lines: Lines,
+        *,
+        handshakes: int,
+        metrics: Metrics,
+        on_join: Callable[[TlsPipe], Awaitable[None]] | None = None,
+    ) -> None:
+        """`on_join` answers and closes a line of somebody without a certificate, who counts as unknown meanwhile; only
+        an identity that admits them lets it come to that."""
+        self._on_join = on_join
         self._lines = lines
         self._limit = handshakes
         self._unknown: Counter[str] = Counter()
@@ -69,6 +80,11 @@ class Listener:
         try:
             pipe, peer_id = await self._lines.open(stream, dialer=False)
         except Broken:
+            return
+        except JoinWanted as wanted:
+            if self._on_join is not None:
+                await self._on_join(wanted.pipe)
+            wanted.pipe.close()
             return
         finally:
             self._unknown[source] -= 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -19,11 +20,13 @@ from praxis.net.serve import is_loopback
 from praxis.observe.events import EventBus
 from praxis.observe.metrics import Metrics
 from praxis.peers.bootstrap import Bootstrap, Resolve, resolve
+from praxis.peers.credentials import Credentials
 from praxis.peers.dialer import REACH, Connect, Dialer
 from praxis.peers.directory import Directory
 from praxis.peers.discovery import Discovery, Transport
 from praxis.peers.gossip import Gossip
 from praxis.peers.identity import Identity
+from praxis.peers.issuer import Issuer
 from praxis.peers.known import KnownPeers
 from praxis.peers.line import authenticate
 from praxis.peers.lines import Authenticate, Lines
@@ -33,6 +36,7 @@ from praxis.peers.record import PeerRecord, ToolEntry
 from praxis.peers.registry import PeerEntry, PeerRegistry
 from praxis.peers.renewal import Renewal
 from praxis.peers.request import Handler, PeerRequest
+from praxis.peers.upkeep import Upkeep
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +59,7 @@ class Member:
     def __init__(
         self,
         config: P2P,
-        identity: Identity,
+        credentials: Credentials,
         *,
         boot: int,
         software: str,
@@ -74,11 +78,13 @@ class Member:
         """Opens nothing yet.
 
         Args:
+            credentials: who this agent is; in a network with a CA its membership too, which is kept up from here.
             answer: answers what peers ask and this room does not answer itself.
             known: the file in which peers are remembered; None for none.
             clock: seconds since the epoch.
             connect, resolve, authenticate, transport: the network; others in simulations.
         """
+        identity = credentials.identity
         self.registry = PeerRegistry(identity.name, bus=bus, clock=clock)
         self.directory = Directory(PeerRecord(identity.peer_id, identity.name, boot, 0, tags=tuple(tags)))
         self._config = config
@@ -104,12 +110,39 @@ class Member:
             handler=self._handle,
             gossip=self._gossip,
             metrics=metrics,
+            clock=clock,
             authenticate=authenticate,
         )
         self.dialer = Dialer(self.lines, self._gossip, max_peers=config.max_peers, chance=chance, connect=connect)
         self._renewal = Renewal(self.lines, self.dialer)
-        self._bootstrap = Bootstrap(self.lines, config.bootstrap_nodes, chance=chance, connect=connect, resolve=resolve)
-        self._listener = Listener(self.lines, handshakes=config.limits.handshakes, metrics=metrics)
+        self._blocked: dict[str, tuple[PeerId, ...]] = {}
+        self._upkeep: Upkeep | None = None
+        self._issuer: Issuer | None = None
+        nodes: tuple[str, ...] = ()
+        if credentials.membership is not None:
+            nodes = credentials.membership.bootstrap
+            self._upkeep = Upkeep(
+                credentials,
+                credentials.membership,
+                self.dialer,
+                rekey=self.rekey,
+                keep_out=partial(self.block, by="issuer"),
+                clock=clock,
+                chance=chance,
+            )
+        if credentials.authority is not None:
+            self._issuer = Issuer(credentials.authority, self.registry, bus=bus)
+        self._nodes = nodes
+        self._bootstrap = Bootstrap(
+            self.lines, (*config.bootstrap_nodes, *nodes), chance=chance, connect=connect, resolve=resolve
+        )
+        self._listener = Listener(
+            self.lines,
+            handshakes=config.limits.handshakes,
+            metrics=metrics,
+            on_join=self._issuer.join if self._issuer is not None else None,
+        )
+        self.lines.allow(config.security.allow)
         self._known = KnownPeers(known, self.registry, self.directory, clock=clock) if known is not None else None
         self._discovery: Discovery | None = None
 
@@ -133,9 +166,10 @@ class Member:
         self._make_discovery = discovery
 
     async def _handle(self, request: PeerRequest) -> Any:
+        for part in (self._renewal, self._upkeep, self._issuer):
+            if part is not None and request.method in part.methods:
+                return await part.methods[request.method](request)
         method = self._gossip.methods.get(request.method)
-        if request.method in self._renewal.methods:
-            return await self._renewal.methods[request.method](request)
         if method is None:
             return await self._answer(request)
         return await method(request, request.params if isinstance(request.params, Mapping) else {})
@@ -150,6 +184,9 @@ class Member:
                     self.dialer.consider(entry)
                 nursery.start_soon(self._known.run)
             nursery.start_soon(self._bootstrap.run)
+            for part in (self._upkeep, self._issuer):
+                if part is not None:
+                    nursery.start_soon(part.run)
             task_status.started()
 
     async def serve(
@@ -182,13 +219,23 @@ class Member:
             self._discovery.rekey(identity)
         return await self._renewal.rekey(identity)
 
+    async def reload(self, credentials: Credentials) -> bool:
+        """Go on from these, as `rekey` does. The mode `ca` is one at the start or not at all."""
+        if self._upkeep is None or credentials.membership is None:
+            return await self.rekey(credentials.identity)
+        renewed = await self._upkeep.replace(credentials, credentials.membership)
+        if self._issuer is not None:
+            await self._issuer.spread()
+        return renewed
+
     def bootstrap(self, nodes: Sequence[str]) -> None:
         """Keep lines to whoever is at these addresses, instead of those before. Raises PraxisError("invalid")."""
-        self._bootstrap.replace(nodes)
+        self._bootstrap.replace((*nodes, *self._nodes))
 
-    def block(self, peer_ids: Sequence[PeerId]) -> None:
-        """Keep no line with these peers, and with all others again; lines that are open are cut."""
-        self.lines.block(peer_ids)
+    def block(self, peer_ids: Sequence[PeerId], *, by: str = "configuration") -> None:
+        """Keep no line with these peers; lines that are open are cut. What somebody said before is forgotten."""
+        self._blocked[by] = tuple(peer_ids)
+        self.lines.block([peer_id for ids in self._blocked.values() for peer_id in ids])
         for entry in self.registry.entries():
             self.dialer.consider(entry)
 

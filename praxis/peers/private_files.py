@@ -22,14 +22,14 @@ def unusable(path: Path, what: str, error: OSError) -> PraxisError:
     )
 
 
-def read_small(path: Path, what: str, *, private: bool) -> str:
+def read_small(path: Path, what: str, *, private: bool, limit: int = MAX_FILE) -> str:
     """The text of a small file, or the start of a bigger one. `private`: refuse one that is open to other users."""
     try:
         # Not blocking, so that a pipe in place of the file is refused below instead of waited for.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             status = os.fstat(descriptor)
-            content = os.read(descriptor, MAX_FILE) if stat.S_ISREG(status.st_mode) else None
+            content = os.read(descriptor, limit) if stat.S_ISREG(status.st_mode) else None
         finally:
             os.close(descriptor)
     except OSError as error:

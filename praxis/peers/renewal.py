@@ -38,11 +38,12 @@ class Renewal:
     async def rekey(self, identity: Identity) -> bool:
         """Show and believe this from now on. Returns when every line rests on it; False when none had to change.
 
-        Lines stay as they are when our certificate has the same signer and nobody is believed less than before.
+        Lines stay when our certificate has the same signer and end as before, and nobody is believed less.
         """
         old = self._lines.identity
         self._lines.identity = identity
-        if identity.authorities[0] == old.authorities[0] and set(identity.authorities) >= set(old.authorities):
+        same = (identity.authorities[0], identity.not_after) == (old.authorities[0], old.not_after)
+        if same and set(identity.authorities) >= set(old.authorities):
             return False
         await self.renew_all()
         return True

@@ -54,6 +54,11 @@ def _algorithm() -> bytes:
     return _sequence(_oid("1.3.101.112"))  # Ed25519
 
 
+def key_info(public: bytes) -> bytes:
+    """The SubjectPublicKeyInfo of an Ed25519 public key of 32 bytes (RFC 8410, section 4)."""
+    return _sequence(_algorithm(), _bits(public))
+
+
 def _name(common_name: str) -> bytes:
     return _sequence(_tlv(_SET, _sequence(_oid("2.5.4.3"), _tlv(_UTF8, common_name.encode()))))
 
@@ -119,7 +124,7 @@ def make_certificate(
         _name(issuer),
         _sequence(_time(not_before), _time(not_after)),
         _name(subject),
-        _sequence(_algorithm(), _bits(public)),
+        key_info(public),
         _tlv(0xA3, _sequence(*extensions)),
     )
     return _sequence(to_sign, _algorithm(), _bits(issuer_key.sign(to_sign)))

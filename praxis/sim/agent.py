@@ -17,6 +17,7 @@ from praxis.model.tool import Tool
 from praxis.net.tls import Broken
 from praxis.observe.events import EventBus
 from praxis.observe.metrics import Metrics
+from praxis.peers.credentials import Credentials
 from praxis.peers.identity import Identity, peer_id_text
 from praxis.peers.lines import Opened
 from praxis.peers.member import Member
@@ -62,7 +63,7 @@ class SimAgent:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)  # never used: there is nothing to be read on the way
         self.member = Member(
             config,
-            Identity(self.peer_id, self.name, b"", tls, tls, (KEY,), network_tag(KEY), ()),
+            Credentials(Identity(self.peer_id, self.name, b"", tls, tls, (KEY,), network_tag(KEY), ())),
             boot=boot,
             software="praxis/sim",
             answer=self._answer,

@@ -35,6 +35,7 @@ class SimPipe:
         self.remote_host = remote_host
         self.remote = f"{remote_host}:1"
         self.wants_to_write = False
+        self.claims = ("", 0.0)  # there are no certificates here
         self.other: SimPipe = self
         self._network = network
         self._arriving: deque[tuple[float, bytes]] = deque()

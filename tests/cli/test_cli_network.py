@@ -150,7 +150,7 @@ def test_two_processes_get_another_key_while_they_run(praxis: Praxis, tmp_path: 
         until(lambda: any(peer["tools"] for peer in one.request("GET", "/peers")["peers"]))
         states = [set_state(tmp_path / name / "state") for name in ("one", "two")]
         added = praxis("network", "rotate", "add", *states[0])
-        assert "the agent believes it; its lines stay" in added.err
+        assert "the agent has taken it; its lines stay" in added.err
         praxis("network", "rotate", "add", "--stdin", *states[1], stdin=added.out.encode())
         new = NetworkKey.parse(added.out.strip())
         assert believed(one) == believed(two) == [KEY.fingerprint, new.fingerprint]

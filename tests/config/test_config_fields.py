@@ -37,6 +37,8 @@ VALUES: dict[str, tuple[str, object]] = {
     "p2p.security.mode": ("open", "open"),
     "p2p.security.network_keys": ("[one, two]", ("one", "two")),
     "p2p.security.blocklist": ("[px" + "a" * 52 + "]", ("px" + "a" * 52,)),
+    "p2p.security.allow": ("[px" + "b" * 52 + "]", ("px" + "b" * 52,)),
+    "p2p.security.ca_files": ("[/etc/ca.pem]", (Path("/etc/ca.pem"),)),
     "p2p.discovery.enabled": ("false", False),
     "p2p.discovery.port": ("4999", 4999),
     "p2p.discovery.targets": ('["10.1.0.7", agents.example, "fd00::7"]', ("10.1.0.7", "agents.example", "fd00::7")),
@@ -103,6 +105,8 @@ VALUES: dict[str, tuple[str, object]] = {
     "prometheus.enabled": ("false", False),
     "state_dir": ("/var/lib/praxis", Path("/var/lib/praxis")),
 }
+NEEDED = {"p2p.security.ca_files": "mode: ca, "}
+"""What stands beside a key that is refused without it."""
 ONE_CHOICE: dict[str, str] = {SERVER + "transport": "stdio"}
 """Keys that have one value for now: it is accepted and nothing else is."""
 
@@ -118,7 +122,10 @@ def document(key: str, value: str) -> str:
             needed = "".join(f"{other}: x, " for other in ("name", "command") if prefix == SERVER and other != name)
             return around.format(name=name, value=value, needed=needed)
     parts = key.split(".")
-    return "{" + ": {".join(parts[:-1]) + (": {" if parts[1:] else "") + f"{parts[-1]}: {value}" + "}" * len(parts)
+    beside = NEEDED.get(key, "")
+    return (
+        "{" + ": {".join(parts[:-1]) + (": {" if parts[1:] else "") + f"{beside}{parts[-1]}: {value}" + "}" * len(parts)
+    )
 
 
 def arrived(config: object, key: str) -> object:

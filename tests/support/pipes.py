@@ -11,6 +11,7 @@ class MemoryPipe:
     """One end; what is sent here arrives at `other`. `room` bytes may be under way, then `send` waits."""
 
     remote = "memory"
+    claims = ("", 0.0)
 
     def __init__(self, room: int = 20_000) -> None:
         self.other: MemoryPipe = self
