@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,13 +30,19 @@ def status(options: argparse.Namespace) -> int:
         ["network", info["network"]],
         ["mode", info["mode"]],
         ["believes", ", ".join(info["authorities"])],
+        ["certificate", f"until {_moment(info['certificate_until'])}"] if info.get("certificate_until") else None,
         ["agent", info["name"]],
         ["id", info["peer_id"]],
         ["addresses", ", ".join(info["addresses"])],
         ["peers", ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "none"],
     ]
-    emit({**info, "peers": dict(states)}, options.output, columns=("WHAT", "VALUE"), rows=rows)
+    shown = [row for row in rows if row is not None]
+    emit({**info, "peers": dict(states)}, options.output, columns=("WHAT", "VALUE"), rows=shown)
     return OK
+
+
+def _moment(seconds: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
 
 
 def key(options: argparse.Namespace) -> int:

@@ -25,8 +25,8 @@ logger = logging.getLogger(__name__)
 
 LOOK = 3600.0
 """Seconds between two looks at the dates, give or take a fifth: a third of a certificate's life is left to renew it."""
-RETRY = 600.0
-"""Seconds until a renewal that failed is tried again."""
+FIRST_RETRY, RETRY = 2.0, 600.0
+"""Seconds until a renewal that failed is tried again, doubled each time: after a start the issuer is found soon."""
 ANSWER = 30.0
 """Seconds for the issuer to answer: it signs, and writes a file."""
 
@@ -61,14 +61,16 @@ class Upkeep:
 
     async def run(self) -> None:
         """Until cancelled."""
+        retry = FIRST_RETRY
         while True:
             pause = LOOK
             if self.membership.needs_renewal(self._clock()):
                 try:
                     await self.renew()
+                    retry = FIRST_RETRY
                 except PraxisError as error:
-                    pause = RETRY
-                    logger.warning("the certificate could not be renewed, it is tried again: %s", error)
+                    pause, retry = retry, min(2 * retry, RETRY)
+                    logger.warning("the certificate could not be renewed, next try in %.0f s: %s", pause, error)
             await trio.sleep(pause * self._chance.uniform(0.8, 1.2))
 
     async def renew(self) -> None:

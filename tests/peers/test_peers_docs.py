@@ -12,12 +12,13 @@ from praxis.config.load import load
 from praxis.config.schema import Config
 from praxis.model.peer import PeerState
 from praxis.net.serve import open_listeners
-from praxis.peers import discovery, gossip, neighbours
+from praxis.peers import authority, discovery, gossip, membership, neighbours
 from praxis.peers.dialer import IDLE
 from praxis.peers.known import KEEP
 from praxis.peers.listener import MAX_LINES, MAX_PER_SOURCE
 from praxis.peers.record import MAX_MEMBERS
 
+SECURITY = (Path(__file__).parents[2] / "docs" / "security.md").read_text()
 TEXT = (Path(__file__).parents[2] / "docs" / "network.md").read_text()
 
 
@@ -59,3 +60,10 @@ async def test_two_colons_are_every_address_of_both_families() -> None:
     assert len({listener.socket.getsockname()[1] for listener in listeners}) == 1
     for listener in listeners:
         await listener.aclose()
+
+
+def test_the_figures_about_certificates_are_those_of_the_code() -> None:
+    assert (authority.LEAF_DAYS, authority.CA_DAYS, authority.SLACK) == (365, 3650, 86400)
+    assert membership.RENEW_AT == 2 / 3
+    for words in ("counts for a year", "two thirds", "ten years", "a day between them is no trouble"):
+        assert words in SECURITY, words
