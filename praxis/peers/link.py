@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import zlib
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
@@ -20,6 +19,7 @@ from praxis.config.schema import Keepalive
 from praxis.model.errors import PraxisError
 from praxis.model.peer import PeerId
 from praxis.net.tls import Broken
+from praxis.peers.keepalive import keep_alive
 from praxis.peers.request import Handler, PeerRequest, Pending
 from praxis.peers.writer import Pipe, Writer
 from praxis.wire.frames import ProtocolError
@@ -40,12 +40,8 @@ logger = logging.getLogger(__name__)
 
 CANCEL_GRACE = 10.0
 """Seconds to wait for the answer to a CANCEL: a tool's child gets 2 s + 2 s to end, and the network its share."""
-SEND_STALL = 30.0
-"""Seconds without progress of one write before the line is given up."""
 FAREWELL = 1.0
 """Seconds for a peer that broke the protocol to be told so."""
-LATE = 1.0
-"""Our own timer waking later than this says that we were slow, not the peer."""
 
 
 @attrs.define
@@ -62,7 +58,8 @@ class PeerLink:
         reason: why the line ended, "" while it has not; `reason_code` is the short word for metrics.
         leaving: True once either side has said GOAWAY: who got it asks nothing new, who said it closes at the end.
         rtt: seconds of the last ping, None before.
-        heard_at: Trio's time of the last byte from the peer.
+        heard_at: Trio's time of the last byte from the peer; `received` counts bytes, `abandoned` calls that the peer
+            never confirmed to have cancelled.
         on_goodbye: called when the peer says that it will answer nothing new on this line.
     """
 
@@ -75,7 +72,9 @@ class PeerLink:
         address: str,
         handler: Handler,
         keepalive: Keepalive,
+        on_call: Callable[[str, str], None] = lambda method, result: None,
     ) -> None:
+        """`on_call` hears of each call of ours that has ended: its method, and ``ok`` or the code of the error."""
         self.peer_id = peer_id
         self.address = address
         self.session = session
@@ -83,18 +82,19 @@ class PeerLink:
         self.leaving = False
         self.rtt: float | None = None
         self.heard_at = trio.current_time()
-        self.abandoned = 0
+        self.received = self.abandoned = 0
         self.on_goodbye: Callable[[], None] = lambda: None
         self._pipe = pipe
         self._handler = handler
         self._keepalive = keepalive
+        self._on_call = on_call
         self._calls: dict[int, Pending] = {}
         self._serving: dict[int, _Serving] = {}
         self._writer = Writer(session, pipe)
         self._pings: dict[bytes, tuple[float, Pending]] = {}
         self._inflight = trio.Semaphore(1)
         self._said_goodbye = self._heard_goodbye = False
-        self._goodbye = ""
+        self._goodbye, self._redial = "", True
         self._greeted = trio.Event()
         self._ended = trio.Event()
         self._scope = trio.CancelScope()
@@ -130,7 +130,7 @@ class PeerLink:
                     nursery.start_soon(self._guard, self._read, nursery)
                     nursery.start_soon(self._guard, self._writer.run)
                     await self._greeted.wait()
-                    nursery.start_soon(self._guard, self._keep_alive)
+                    nursery.start_soon(self._guard, keep_alive, self, self._keepalive, self._writer)
         finally:
             self.close("cancelled", "the agent stopped")
             self._pipe.close()
@@ -198,10 +198,10 @@ class PeerLink:
         while True:
             data = await self._pipe.receive()
             if not data:
-                self.close(
-                    "closed", f"the peer said goodbye: {self._goodbye}" if self._goodbye else "the peer closed it"
-                )
+                goodbye = f"the peer said goodbye: {self._goodbye}" if self._goodbye else "the peer closed it"
+                self.close(self._farewell, goodbye)
                 return
+            self.received += len(data)
             self.heard_at = trio.current_time()
             for event in session.receive(data):
                 if isinstance(event, ResponseReceived):
@@ -233,9 +233,9 @@ class PeerLink:
         elif isinstance(event, GoawayReceived):
             self.leaving = self._heard_goodbye = True
             self.on_goodbye()
-            self._goodbye = event.reason
+            self._goodbye, self._redial = event.reason, event.redial
             if not self._greeted.is_set():
-                self.close("goaway", f"the peer said goodbye: {event.reason}")
+                self.close(self._farewell, f"the peer said goodbye: {event.reason}")
         elif isinstance(event, HelloReceived):
             if event.hello.id != self.peer_id:
                 raise ProtocolError("identity", f"HELLO says {event.hello.id}, the certificate {self.peer_id}")
@@ -320,6 +320,7 @@ class PeerLink:
             try:
                 await call.wait()
             except trio.Cancelled:
+                self._on_call(method, "cancelled")
                 await self._cancel(stream, call)
                 raise
             finally:
@@ -327,6 +328,7 @@ class PeerLink:
                 self._writer.changed()
         finally:
             inflight.release()
+        self._on_call(method, "ok" if call.error is None else call.error.code)
         if call.error is not None:
             raise call.error
         return call.value
@@ -346,7 +348,10 @@ class PeerLink:
         """Seconds there and back. Raises PraxisError("unavailable") when the line is lost first."""
         if self.closed:
             raise self._lost(delivered=False)
-        payload, pending = self._ping()
+        payload, pending = os.urandom(8), Pending()
+        self._pings[payload] = trio.current_time(), pending
+        self.session.ping(payload)
+        self._writer.wake()
         try:
             await pending.wait()
         finally:
@@ -355,17 +360,15 @@ class PeerLink:
             raise pending.error
         return float(pending.value)
 
-    def _ping(self) -> tuple[bytes, Pending]:
-        payload, pending = os.urandom(8), Pending()
-        self._pings[payload] = trio.current_time(), pending
-        self.session.ping(payload)
-        self._writer.wake()
-        return payload, pending
-
     async def _turn(self) -> None:
         await self._writer.turn()
         if self.closed:
             raise self._lost(delivered=False)
+
+    @property
+    def _farewell(self) -> str:
+        """How a line ends whose peer closes it: ``refused`` by one that said not to come back."""
+        return "goaway" if self._redial and self._goodbye else "closed" if self._redial else "refused"
 
     def _is_quiet(self) -> bool:
         return not (self._calls or self.session.serving or self.session.queued)
@@ -375,26 +378,3 @@ class PeerLink:
         why = self.reason or f"the peer said goodbye: {self._goodbye}"
         fate = "; whether the call ran there is not known" if delivered else ""
         return PraxisError("unavailable", f"the line to {name} is lost: {why}{fate}", delivered=delivered)
-
-    # -- keeping alive ------------------------------------------------------------------------------
-
-    async def _keep_alive(self) -> None:
-        """Ping now and then, traffic or not; give the line up when nothing is heard, or nothing can be written."""
-        timeout = self._keepalive.timeout  # and a pause of its own, so that the lines of an agent do not ping at once:
-        pause = self._keepalive.interval * (0.8 + 0.4 * zlib.crc32(self.peer_id.encode()) / 2**32)
-        due = trio.current_time() + pause  # from ping to ping: what falls silent is noticed within pause and timeout
-        while True:
-            await trio.sleep_until(due)
-            now = trio.current_time()
-            due = now + pause
-            since = self._writer.writing_since
-            if since is not None and now - since > SEND_STALL:
-                self.close("stalled", f"the peer took nothing for {SEND_STALL:.0f} s")
-                return
-            payload, _ = self._ping()
-            await trio.sleep(timeout)
-            self._pings.pop(payload, None)
-            late = trio.current_time() - now - timeout > LATE
-            if self.heard_at < now and not late:
-                self.close("silent", f"no answer to a ping within {timeout:g} s")
-                return

@@ -12,7 +12,8 @@ from praxis.model.errors import PraxisError
 from praxis.model.peer import PeerId
 from praxis.model.tool import JSON, CallContext, Tool, ToolRef, ToolResult
 from praxis.observe.events import EventBus
-from praxis.peers.registry import Owner, PeerRegistry
+from praxis.peers.entry import Owner
+from praxis.peers.registry import PeerRegistry
 from praxis.tools.registry import ToolRegistry
 from praxis.workflow.health import Health, Outcome
 from praxis.workflow.router import Candidate, Home, Route, Snapshot

@@ -13,7 +13,8 @@ from trio.testing import MockClock
 
 from praxis.config.schema import Keepalive
 from praxis.model.errors import PraxisError
-from praxis.peers.link import CANCEL_GRACE, SEND_STALL, PeerLink
+from praxis.peers.keepalive import SEND_STALL
+from praxis.peers.link import CANCEL_GRACE, PeerLink
 from praxis.peers.request import PeerRequest
 from praxis.wire import frames
 from praxis.wire.frames import HEAD, encode

@@ -15,9 +15,10 @@ from praxis.model.errors import CODES, PraxisError
 from praxis.model.tool import CallContext, Tool, ToolRef, ToolResult
 from praxis.observe.events import EventBus
 from praxis.observe.metrics import Metrics
+from praxis.peers.entry import PeerEntry
 from praxis.peers.link import PeerLink
 from praxis.peers.record import PeerRecord
-from praxis.peers.registry import PeerEntry, PeerRegistry
+from praxis.peers.registry import PeerRegistry
 from praxis.peers.request import PeerRequest
 from praxis.tools.registry import ToolRegistry
 from praxis.tools.source import SourceState
