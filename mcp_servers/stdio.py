@@ -381,11 +381,12 @@ def serve(server: Server, source: int = 0, sink: int = 1) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):  # through every finally, so that no half-written file stays
         signal.signal(number, lambda number, _: sys.exit(128 + number))
+    os.set_blocking(source, True)  # whoever shares it with us may have wanted otherwise
     server.write = write
     busy, ends_at = False, None
     try:
         while ends_at is None or (busy and time.monotonic() < ends_at):
-            if ends_at is None and select.select([source], [], [], 0 if busy else None)[0]:
+            if ends_at is None and (not busy or select.select([source], [], [], 0)[0]):
                 if data := os.read(source, CHUNK):
                     server.receive(data)
                 else:
