@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -18,9 +18,10 @@ import trio
 from praxis.config.schema import Keepalive
 from praxis.model.errors import PraxisError
 from praxis.model.peer import PeerId
+from praxis.model.tool import Ask
 from praxis.net.tls import Broken
 from praxis.peers.keepalive import keep_alive
-from praxis.peers.request import Handler, PeerRequest, Pending
+from praxis.peers.request import Emit, Handler, PeerRequest, Pending, hear
 from praxis.peers.writer import Pipe, Writer
 from praxis.wire.frames import ProtocolError
 from praxis.wire.messages import Hello
@@ -218,8 +219,8 @@ class PeerLink:
     def _on_other(self, event: SessionEvent) -> None:
         if isinstance(event, EventReceived):
             call = self._calls.get(event.stream)
-            if call is not None and call.on_progress is not None:
-                call.on_progress(event.value)
+            if call is not None and call.on_event is not None:
+                hear(call.on_event, event.value)
         elif isinstance(event, CancelReceived):
             serving = self._serving.get(event.stream)
             if serving is not None:
@@ -263,7 +264,9 @@ class PeerLink:
                             request.method,
                             request.params,
                             request.trace,
-                            lambda progress: self._progress(stream, progress),
+                            lambda method, params: self._emit(stream, method, params),
+                            lambda method, params: self._ask(stream, method, params),
+                            self._asker,
                         )
                     )
                     await self._turn()
@@ -285,9 +288,19 @@ class PeerLink:
         self._writer.wake()
         self._writer.pass_turn()
 
-    def _progress(self, stream: int, value: Any) -> None:
-        self.session.progress(stream, value)
+    def _emit(self, stream: int, method: str, params: Mapping[str, Any]) -> None:
+        self.session.progress(stream, {"m": method, "p": params})
         self._writer.wake()
+
+    async def _ask(self, stream: int, method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        answer = await self.call("mcp.ask", {"call": stream, "method": method, "params": params})
+        if not isinstance(answer, dict):
+            raise PraxisError("invalid", f"the answer to {method} is no object")
+        return answer
+
+    def _asker(self, stream: Any) -> Ask | None:
+        call = self._calls.get(stream) if type(stream) is int else None
+        return call.on_ask if call is not None else None
 
     # -- asking -------------------------------------------------------------------------------------
 
@@ -296,10 +309,13 @@ class PeerLink:
         method: str,
         params: Any,
         *,
-        on_progress: Callable[[Any], None] | None = None,
+        on_event: Emit | None = None,
+        on_ask: Ask | None = None,
         trace: str | None = None,
     ) -> Any:
         """Ask the peer. The deadline is that of the surrounding cancel scope; cancelling it cancels there too.
+
+        `on_event` hears how it goes, `on_ask` answers what the peer asks meanwhile because of it.
 
         Raises PraxisError: what the peer answered, or ``unavailable`` when the line is lost, with `delivered` saying
         whether the request may have got there. When cancelled it waits CANCEL_GRACE seconds for the peer to confirm.
@@ -314,7 +330,7 @@ class PeerLink:
             remaining = None if deadline == float("inf") else max(0.0, deadline - trio.current_time())
             mark = self.session.enqueued
             stream = self.session.request(method, params, remaining, trace)
-            call = self._calls[stream] = Pending(mark, on_progress)
+            call = self._calls[stream] = Pending(mark, on_event, on_ask)
             self._writer.wake()
             self._writer.pass_turn()
             try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import attrs
 
@@ -28,6 +28,7 @@ class Description:
     instructions: str = ""
 
 
+@runtime_checkable
 class McpService(Protocol):
     def describe(self) -> Description: ...
 
