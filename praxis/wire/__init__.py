@@ -40,13 +40,13 @@ version is the highest that both know; without a common one the line ends with G
 
 Methods. Unknown ones are answered ``not_found``; new ones need no new version::
 
-    card.get, tools.describe                            who the peer is; definitions by digest
-    tool.call                                           {source, name, arguments, meta?, mcp?} -> the tool's result
-    mcp.sources, mcp.request, mcp.subscribe             the peer's sources, as far as they are exported, as MCP servers
-    mcp.ask                                             {call, method, params}: backwards, about the request on stream `call`
-    directory.hash, directory.pull, directory.push, member.check
-    line.renew                                          the other end dialed this line and shall make it anew
-    ca.renew, ca.blocked                                to and from the issuer of a network with a CA
+    card.get, tools.describe                  who the peer is; definitions by digest
+    tool.call                                 {source, name, arguments, meta?, mcp?} -> the tool's result
+    mcp.sources, mcp.request, mcp.subscribe   the peer's sources, as far as they are exported, as MCP servers
+    mcp.ask                                   {call, method, params}: backwards, about the request on stream `call`
+    directory.hash, .pull, .push, member.check
+    line.renew                                the other end dialed this line and shall make it anew
+    ca.renew, ca.blocked                      to and from the issuer of a network with a CA
 
 Session rules are in `praxis.wire.session`, beacons in `praxis.wire.beacon`.
 """
