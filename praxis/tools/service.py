@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import attrs
 
@@ -31,9 +31,7 @@ class Description:
 class McpService(Protocol):
     def describe(self) -> Description: ...
 
-    async def request(
-        self, method: str, params: Mapping[str, JSON], context: CallContext
-    ) -> Mapping[str, JSON]:
+    async def request(self, method: str, params: Mapping[str, JSON], context: CallContext) -> Mapping[str, JSON]:
         """Answer any request that a client may make of a server, except for those about the connection itself
         (``initialize``, ``server/discover``, ``ping``, ``logging/setLevel``, subscribing).
 
@@ -51,4 +49,13 @@ class McpService(Protocol):
         `wanted` is the ``notifications`` of ``subscriptions/listen``: ``toolsListChanged``, ``promptsListChanged``,
         ``resourcesListChanged``, ``resourceSubscriptions`` (a list of URIs). Gives the part of it that is honoured.
         """
+        ...
+
+
+@runtime_checkable
+class KnowsTools(Protocol):
+    """A service that can show a tool without being asked by request: what headers repeat depends on its schema."""
+
+    def tool_schema(self, name: str) -> Mapping[str, JSON] | None:
+        """The ``inputSchema`` of a tool as it is listed now, the same object until it changes; None for no such."""
         ...

@@ -1,0 +1,65 @@
+"""Serves the conformance fixture: ``python tests/conformance/fixture_server.py --port N`` or ``--stdio``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import secrets
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import trio
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from praxis.access.entrance import Entrance
+from praxis.access.tokens import TokenStore
+from praxis.api.guard import PRINCIPAL, guard
+from praxis.gateway.http import StreamableHttp
+from praxis.net.http_server import serve_http
+from praxis.net.serve import open_listeners
+from praxis.observe.metrics import Metrics
+from tests.conformance.fixture_service import FixtureService
+
+MAX_BODY = 4 * 1024 * 1024
+
+
+async def serve(port: int) -> None:
+    """Streamable HTTP at /mcp, on loopback, until interrupted. Prints the address."""
+    service, stopping = FixtureService(), trio.Event()
+    endpoint = StreamableHttp(
+        lambda path, principal: service if path == "/mcp" else None,
+        principal_of=lambda scope: scope[PRINCIPAL],
+        key=secrets.token_bytes(32),
+        metrics=Metrics(),
+    )
+    entrance = Entrance(
+        listener="loopback",
+        allowed_hosts=(),
+        allowed_origins=(),
+        bound_host="127.0.0.1",
+        insecure=False,
+        tokens=TokenStore(Path("/nonexistent/tokens.json")),
+    )
+    listeners = await open_listeners("127.0.0.1", port)
+    print(f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}/mcp", flush=True)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(endpoint.run, stopping)
+        await serve_http(
+            guard(endpoint, entrance), listeners, name="fixture", stopping=stopping, grace=1.0, max_body=MAX_BODY
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    way = parser.add_mutually_exclusive_group(required=True)
+    way.add_argument("--port", type=int, help="0 for any")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    with suppress(KeyboardInterrupt):
+        trio.run(serve, options.port)
+
+
+if __name__ == "__main__":
+    main()
