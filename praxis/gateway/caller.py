@@ -74,19 +74,25 @@ class Caller:
         return stream.ended and len(stream.after(0)) == 1
 
     async def pour(
-        self, stream: EventStream, *, after: int = 0, headers: Sequence[Header] = (), polling: bool = False
+        self,
+        stream: EventStream,
+        *,
+        after: int = 0,
+        headers: Sequence[Header] = (),
+        polling: bool = False,
+        opening: bytes = COMMENT,
     ) -> bool:
         """Send a stream as events until it ends, is detached or read by another, or the caller has gone.
 
-        With `polling` the first event is empty and bears the id to come back with. True when all was sent.
+        It begins with `opening`, so that the head leaves at once; with `polling` that is an empty event that bears the
+        id to come back with. True when all was sent.
         """
         stream.attach(self)
         start = [*STREAM_HEADERS, *headers]
         await self._send({"type": "http.response.start", "status": 200, "headers": start})
         if polling:
-            await self._push(b"id: %b-%d\nretry: %d\ndata: \n\n" % (stream.name.encode(), after, RETRY_MS))
-        else:
-            await self._push(COMMENT)  # the head leaves at once
+            opening = b"id: %b-%d\nretry: %d\ndata: \n\n" % (stream.name.encode(), after, RETRY_MS)
+        await self._push(opening)
         while not self.gone:
             events = stream.after(after)
             if events:

@@ -313,10 +313,7 @@ class StreamableHttp:
 
 async def _relay(session: Session, scope: trio.CancelScope) -> None:
     with scope:
-        try:
-            await session.relay()
-        except* PraxisError as group:
-            logger.warning("an MCP session hears of no changes: %s", group.exceptions[0])
+        await session.relay()
 
 
 def _only(stream: EventStream) -> bytes:

@@ -58,12 +58,19 @@ class Session:
         used: when it was last heard of.
     """
 
-    def __init__(self, service: McpService, principal: Principal, hello: Hello, id: str = "") -> None:
+    def __init__(
+        self,
+        service: McpService,
+        principal: Principal,
+        hello: Hello,
+        id: str,
+        general: EventStream | None = None,
+    ) -> None:
         self.id = id
         self.service = service
         self.principal = principal
         self.hello = hello
-        self.general = EventStream("0" if id else "", answers=1)
+        self.general = general if general is not None else EventStream("0")
         self.level: str | None = None
         self.uris: dict[str, None] = {}
         self.used = 0.0
@@ -128,11 +135,7 @@ class Session:
             line = jsonrpc.error_response(id, jsonrpc.INTERNAL_ERROR, "the server failed; its log says why")
         finally:
             del self._calls[id]
-        if line is not None:
-            stream.answer(line)
-        else:
-            stream.answers -= 1
-            stream.wake()
+        stream.answer(line)
 
     async def _result(self, request: Request, stream: EventStream) -> Mapping[str, JSON]:
         method, params = request.method, request.params
@@ -241,10 +244,13 @@ class Session:
     async def relay(self) -> None:
         """Put what the service tells of changes on the general stream, until cancelled. In this era a client need not
         ask for changes of lists."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._relay_updates)
-            async with self.service.subscribe(dict.fromkeys(KINDS.values(), True), self._note):
-                await trio.sleep_forever()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._relay_updates)
+                async with self.service.subscribe(dict.fromkeys(KINDS.values(), True), self._note):
+                    await trio.sleep_forever()
+        except* PraxisError as group:
+            logger.warning("an MCP session hears of no changes: %s", group.exceptions[0])
 
     async def _relay_updates(self) -> None:
         while True:

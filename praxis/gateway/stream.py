@@ -80,9 +80,10 @@ class EventStream:
         self._events.append(Event(self._last, line, keep))
         self.wake()
 
-    def answer(self, line: bytes) -> None:
-        """Add an answer."""
-        self.put(line, keep=True)
+    def answer(self, line: bytes | None) -> None:
+        """Add an answer; None for a request that gets none, because it has been cancelled."""
+        if line is not None:
+            self.put(line, keep=True)
         self.answers -= 1
         self.wake()
 
@@ -117,6 +118,11 @@ class EventStream:
         """Wait until somebody reads."""
         await self._came.wait()
 
+    @property
+    def waiting(self) -> int:
+        """Messages that are kept, all of which wait for a reader of a stream that nobody can come back to."""
+        return len(self._events)
+
     def after(self, number: int) -> list[Event]:
         """What has come after this number."""
         if not self._events or self._events[-1].number <= number:
@@ -134,3 +140,29 @@ class EventStream:
             return b"".join([b"data: " + event.line + b"\n" for event in events])
         name = self.name.encode()
         return b"".join([b"id: %b-%d\ndata: %b\n" % (name, event.number, event.line) for event in events])
+
+
+class SharedStream(EventStream):
+    """The messages of a whole connection, for all requests on it. It has no end but :meth:`end`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._room = trio.lowlevel.ParkingLot()
+
+    def answer(self, line: bytes | None) -> None:
+        if line is not None:
+            self.put(line, keep=True)
+
+    def forget(self, number: int) -> None:
+        super().forget(number)
+        if self.waiting < MAX_EVENTS:
+            self._room.unpark_all()
+
+    def end(self) -> None:
+        super().end()
+        self._room.unpark_all()
+
+    async def wait_room(self) -> None:
+        """Wait until the other side has read enough of what it was sent to be sent more."""
+        while self.waiting >= MAX_EVENTS and not self.ended:
+            await self._room.park()

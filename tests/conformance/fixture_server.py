@@ -1,9 +1,10 @@
-"""Serves the conformance fixture: ``python tests/conformance/fixture_server.py --port N`` or ``--stdio``."""
+"""Serves the conformance fixture: ``fixture_server.py --port N`` or ``--stdio``."""
 
 from __future__ import annotations
 
 import argparse
 import logging
+import os
 import secrets
 import sys
 from contextlib import suppress
@@ -13,10 +14,12 @@ import trio
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from praxis.access.entrance import Entrance
+from praxis.access.entrance import LOCAL, Entrance
 from praxis.access.tokens import TokenStore
 from praxis.api.guard import PRINCIPAL, guard
 from praxis.gateway.http import StreamableHttp
+from praxis.gateway.modern import ModernEra
+from praxis.gateway.stdio import serve_stdio
 from praxis.net.http_server import serve_http
 from praxis.net.serve import open_listeners
 from praxis.observe.metrics import Metrics
@@ -51,14 +54,26 @@ async def serve(port: int) -> None:
         )
 
 
+async def serve_lines() -> None:
+    """Standard input and output, until the input ends."""
+    modern = ModernEra(key=secrets.token_bytes(32), metrics=Metrics())
+    incoming, outgoing = (trio.lowlevel.FdStream(os.dup(number)) for number in (0, 1))
+    async with incoming, outgoing:
+        await serve_stdio(FixtureService(), LOCAL, incoming, outgoing, modern=modern)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     way = parser.add_mutually_exclusive_group(required=True)
-    way.add_argument("--port", type=int, help="0 for any")
+    way.add_argument("--port", type=int, help="streamable HTTP at /mcp; 0 for any port")
+    way.add_argument("--stdio", action="store_true")
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     with suppress(KeyboardInterrupt):
-        trio.run(serve, options.port)
+        if options.stdio:
+            trio.run(serve_lines)
+        else:
+            trio.run(serve, options.port)
 
 
 if __name__ == "__main__":

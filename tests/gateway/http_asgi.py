@@ -169,18 +169,19 @@ class Asking:
 class Browser:
     """Sends requests to the application, as many connections as need be."""
 
-    def __init__(self, app: StreamableHttp, nursery: trio.Nursery) -> None:
+    def __init__(self, app: Any, nursery: trio.Nursery) -> None:
         self.app = app
         self.principal = LOCAL
         self._nursery = nursery
 
-    def start(self, method: str, body: Any = None, path: str = "/mcp", **headers: str) -> Asking:
+    def start(self, method: str, body: Any = None, path: str = "/mcp", query: str = "", **headers: str) -> Asking:
         """Send a request; bytes go as they are, any other body as JSON."""
         sent = {"accept": "application/json, text/event-stream", **headers}
         if method == "POST":
             sent.setdefault("content_type", "application/json")
         raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in sent.items() if value]
-        scope = {"type": "http", "method": method, "path": path, "headers": raw, "who": self.principal}
+        scope: dict[str, Any] = {"type": "http", "method": method, "path": path, "headers": raw, "who": self.principal}
+        scope["query_string"] = query.encode()
         answer, gone, taken = Answer(), trio.Event(), False
         data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
 
@@ -209,9 +210,9 @@ class Browser:
         self._nursery.start_soon(run)
         return Asking(answer, gone.set)
 
-    async def ask(self, method: str, body: Any = None, path: str = "/mcp", **headers: str) -> Answer:
+    async def ask(self, method: str, body: Any = None, path: str = "/mcp", query: str = "", **headers: str) -> Answer:
         """Send a request and wait for the whole answer."""
-        asking = self.start(method, body, path, **headers)
+        asking = self.start(method, body, path, query, **headers)
         await asking.answer.over.wait()
         return asking.answer
 
