@@ -62,7 +62,8 @@ class Caller:
 
     def wake(self) -> None:
         if self._waiting is not None:
-            self._waiting.cancel()
+            waiting, self._waiting = self._waiting, None
+            waiting.cancel()
 
     async def first(self, stream: EventStream, *, patience: float = PATIENCE) -> bool:
         """Wait until something is to be said; True when the answer is all there is, so that it can be one piece."""

@@ -23,7 +23,7 @@ from praxis.gateway.stream import EventStream
 from praxis.model.errors import PraxisError
 from praxis.model.tool import JSON
 from praxis.observe.metrics import Metrics
-from praxis.tools.service import KnowsTools, McpService
+from praxis.tools.service import McpService, SchemaOf
 from praxis.wire import jsonrpc
 from praxis.wire.jsonrpc import ErrorResponse, Message, MessageError, Notification, Request, Response
 from praxis.wire.mcp_header_check import VERSION, Headers, Mirrored, mirrored
@@ -190,14 +190,16 @@ class StreamableHttp:
             elif not asked.caller.gone:
                 await asked.caller.pour(stream)
         finally:
-            stream.scope.cancel()
+            if not stream.ended:
+                stream.scope.cancel()
 
     def _check(self, asked: _Asked, request: Request) -> None:
         """That the headers say what the body says."""
         asked.headers.check_request(stated_version(request.params), request.method, request.params)
-        if request.method != "tools/call" or not isinstance(asked.service, KnowsTools):
+        if request.method != "tools/call":
             return
-        schema = asked.service.tool_schema(str(request.params.get("name")))
+        schema_of: SchemaOf | None = getattr(asked.service, "tool_schema", None)
+        schema = schema_of(str(request.params.get("name"))) if schema_of is not None else None
         if schema is not None:
             asked.headers.check_arguments(self._mirrored_of(schema), request.params.get("arguments"))
 

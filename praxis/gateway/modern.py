@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-import attrs
 import trio
 
 from praxis.access.principal import Principal
 from praxis.gateway.parked import PARKED_FOR, AskingCall, ParkedCalls
 from praxis.gateway.stream import Tell
-from praxis.model.tool import JSON, CallContext, Listener
+from praxis.model.tool import JSON, Ask, CallContext, Listener
 from praxis.observe.metrics import Metrics
 from praxis.tools.service import McpService
 from praxis.wire.mcp_eras import MODERN_VERSIONS, RESUMABLE
@@ -71,7 +70,14 @@ class ModernEra:
             result = await service.request(method, request.params, self._context(request, principal.name, lambda: tell))
         return complete(method, result, description.info)
 
-    def _context(self, request: ModernRequest, caller: str, tell: Callable[[], Tell]) -> CallContext:
+    def _context(
+        self,
+        request: ModernRequest,
+        caller: str,
+        tell: Callable[[], Tell],
+        given: Mapping[str, JSON] | None = None,
+        ask: Ask | None = None,
+    ) -> CallContext:
         on_progress: Listener | None = None
         on_log: Listener | None = None
         token, level = request.progress_token, request.log_level
@@ -91,6 +97,8 @@ class ModernEra:
             on_progress=on_progress,
             on_log=on_log,
             log_level=level,
+            ask=ask,
+            input=given,
             capabilities=request.capabilities,
             takes_input_requests=request.method in RESUMABLE,
             meta=request.meta,
@@ -120,9 +128,9 @@ class ModernEra:
             if request.responses is not None or request.state is not None:
                 given = {"inputResponses": responses} | ({"requestState": state["s"]} if "s" in state else {})
             call = AskingCall(request.capabilities, tell)
-            context = attrs.evolve(self._context(request, principal.name, lambda: call.tell), input=given)
-            if any(capability in request.capabilities for capability in ASKABLE.values()):
-                context = attrs.evolve(context, ask=call.ask)
+            asks = any(capability in request.capabilities for capability in ASKABLE.values())
+            context = self._context(request, principal.name, lambda: call.tell, given, call.ask if asks else None)
+            if asks:
                 nursery.start_soon(call.run, service, request.method, request.params, context)
                 result = await self._wait(call)
             else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import attrs
 
@@ -52,10 +52,7 @@ class McpService(Protocol):
         ...
 
 
-@runtime_checkable
-class KnowsTools(Protocol):
-    """A service that can show a tool without being asked by request: what headers repeat depends on its schema."""
-
-    def tool_schema(self, name: str) -> Mapping[str, JSON] | None:
-        """The ``inputSchema`` of a tool as it is listed now, the same object until it changes; None for no such."""
-        ...
+SchemaOf = Callable[[str], Mapping[str, JSON] | None]
+"""The method ``tool_schema`` that a service may have: the ``inputSchema`` of a tool by its name, as it is listed now
+and the same object until it changes; None for no such tool. It tells what headers must repeat; without it nothing does.
+"""
