@@ -17,7 +17,7 @@ from praxis.tools.service import McpService
 from praxis.wire import jsonrpc
 from praxis.wire.jsonrpc import ErrorResponse, Id, Message, Notification, Request, Response
 from praxis.wire.mcp_eras import RESUMABLE
-from praxis.wire.mcp_legacy import Hello, is_loud_enough, read_level, read_uri
+from praxis.wire.mcp_legacy import POLLING, Hello, is_loud_enough, read_level, read_uri
 from praxis.wire.mcp_modern import KINDS, MAX_SUBSCRIPTIONS, UPDATED, foreign_meta, own_params, progress_token
 from praxis.wire.mcp_server import (
     ASKABLE,
@@ -201,7 +201,7 @@ class Session:
             takes_input_requests=may_ask,
             meta=meta,
             session=self.id,
-            detach=stream.detach if stream.name else None,
+            detach=stream.detach if stream.name and self.hello.version == POLLING else None,
         )
 
     # -- what the client is asked -------------------------------------------------------------------

@@ -15,6 +15,8 @@ from praxis.wire import jsonrpc
 MAX_EVENTS = 512
 """Messages kept for a reader that is slow or comes back: a minute of a tool that tells ten times a second how far it
 is. Progress and log messages beyond it go, the oldest first; questions and answers stay."""
+MAX_BYTES = 4 * 1024 * 1024
+"""Bytes of such progress and log messages, where they are large ones: as much as one request may have."""
 
 Tell = Callable[[str, Mapping[str, JSON]], None]
 """Sends a notification, by method and params; does not block."""
@@ -53,6 +55,7 @@ class EventStream:
         self.dropped = 0
         self._events: deque[Event] = deque()
         self._last = 0
+        self._size = 0  # of those that may be dropped
         self.reader: Reader | None = None
         self._came = trio.Event()
 
@@ -69,16 +72,20 @@ class EventStream:
         """Add a message, a line of JSON; one to `keep` is never dropped."""
         if self.ended:
             return
-        if len(self._events) >= MAX_EVENTS:
-            victim = next((event for event in self._events if not event.keep), None)
-            self.dropped += 1
-            if victim is not None:
-                self._events.remove(victim)
-            elif not keep:
-                return
         self._last += 1
         self._events.append(Event(self._last, line, keep))
+        if not keep:
+            self._size += len(line)
+        while self._size and (self._size > MAX_BYTES or len(self._events) > MAX_EVENTS):
+            self._drop()
         self.wake()
+
+    def _drop(self) -> None:
+        """Let the oldest message go that may go; there is one."""
+        victim = next(event for event in self._events if not event.keep)
+        self._events.remove(victim)
+        self._size -= len(victim.line)
+        self.dropped += 1
 
     def answer(self, line: bytes | None) -> None:
         """Add an answer; None for a request that gets none, because it has been cancelled."""
@@ -132,7 +139,8 @@ class EventStream:
     def forget(self, number: int) -> None:
         """Drop what a reader has taken, up to this number."""
         while self._events and self._events[0].number <= number:
-            self._events.popleft()
+            event = self._events.popleft()
+            self._size -= 0 if event.keep else len(event.line)
 
     def encode(self, events: list[Event]) -> bytes:
         """Events as server-sent events, in one piece; a line of JSON holds no line end but its last."""
