@@ -15,10 +15,13 @@ import trio
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from praxis.access.entrance import LOCAL, Entrance
+from praxis.access.principal import Principal
 from praxis.access.tokens import TokenStore
 from praxis.api.guard import PRINCIPAL, guard
+from praxis.gateway.caller import Receive, Scope, Send
 from praxis.gateway.http import StreamableHttp
 from praxis.gateway.modern import ModernEra
+from praxis.gateway.sse import HttpSse
 from praxis.gateway.stdio import serve_stdio
 from praxis.net.http_server import serve_http
 from praxis.net.serve import open_listeners
@@ -29,14 +32,22 @@ MAX_BODY = 4 * 1024 * 1024
 
 
 async def serve(port: int) -> None:
-    """Streamable HTTP at /mcp, on loopback, until interrupted. Prints the address."""
-    service, stopping = FixtureService(), trio.Event()
-    endpoint = StreamableHttp(
-        lambda path, principal: service if path == "/mcp" else None,
-        principal_of=lambda scope: scope[PRINCIPAL],
-        key=secrets.token_bytes(32),
-        metrics=Metrics(),
-    )
+    """Streamable HTTP at /mcp and HTTP+SSE at /sse, on loopback, until interrupted. Prints the first's address."""
+    service, stopping, metrics = FixtureService(), trio.Event(), Metrics()
+
+    def choose(path: str, principal: Principal) -> FixtureService | None:
+        return service if path in ("/mcp", "/sse") else None
+
+    def principal_of(scope: Scope) -> Principal:
+        principal: Principal = scope[PRINCIPAL]
+        return principal
+
+    endpoint = StreamableHttp(choose, principal_of=principal_of, key=secrets.token_bytes(32), metrics=metrics)
+    events = HttpSse(choose, principal_of=principal_of, modern=endpoint.modern, metrics=metrics)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await (events if events.serves(scope["path"]) else endpoint)(scope, receive, send)
+
     entrance = Entrance(
         listener="loopback",
         allowed_hosts=(),
@@ -50,7 +61,7 @@ async def serve(port: int) -> None:
     async with trio.open_nursery() as nursery:
         await nursery.start(endpoint.run, stopping)
         await serve_http(
-            guard(endpoint, entrance), listeners, name="fixture", stopping=stopping, grace=1.0, max_body=MAX_BODY
+            guard(app, entrance), listeners, name="fixture", stopping=stopping, grace=1.0, max_body=MAX_BODY
         )
 
 
