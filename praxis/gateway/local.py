@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 
 import attrs
 import trio
@@ -24,6 +25,8 @@ from praxis.wire.mcp_server import refusal
 from praxis.workflow.executor import Executor
 
 CARD = "agent://card"
+CAPABILITIES = MappingProxyType({"tools": {"listChanged": True}, "resources": {}, "prompts": {}, "logging": {}})
+"""Prompts are there although there are none: some clients ask in any case, and take a refusal for a broken server."""
 INSTRUCTIONS = (
     "Tools of this machine are named SOURCE__NAME, those of other agents AGENT__SOURCE__NAME. execute_workflow runs "
     "several of them as one program; analyze_dsl shows what a program would do."
@@ -79,6 +82,8 @@ class LocalGateway:
         card: Callable[[], AgentCard],
         peers: Peers,
     ) -> None:
+        info = {"name": agent, "title": f"Praxis: {agent}", "version": __version__}
+        self.description = Description(info, CAPABILITIES, INSTRUCTIONS)
         self.executor = executor
         self.policy = policy
         self.bus = bus
@@ -99,15 +104,7 @@ class LocalService:
     principal: Principal
 
     def describe(self) -> Description:
-        card = self.gateway.card()
-        info = {"name": card.name, "title": f"Praxis: {card.name}", "version": __version__}
-        capabilities: dict[str, JSON] = {
-            "tools": {"listChanged": True},
-            "resources": {},
-            "prompts": {},
-            "logging": {},
-        }
-        return Description(info, capabilities, INSTRUCTIONS)
+        return self.gateway.description
 
     def tool_schema(self, name: str) -> Mapping[str, JSON] | None:
         tool = self.gateway.exported.by_name().get(name)

@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 from praxis.config.schema import Config, Export
-from tests.api.api_kit import Reply, Served, serving
+from tests.api.api_kit import Hand, Reply, Served, serving
 from tests.support.network import PATIENCE
 
 HEADERS = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
@@ -117,6 +117,24 @@ def test_the_first_revisions_transport_is_served_on_its_own_port(agents: Served)
     finally:
         stream.close()
     assert agents.far.ended.acquire(timeout=PATIENCE), "closing the stream cancels the call"
+
+
+def test_what_comes_on_another_agent_is_told_and_listed(agents: Served) -> None:
+    answer = agents.ask("POST", "/mcp", message("initialize", **HELLO), HEADERS)
+    session = {**HEADERS, "Mcp-Session-Id": answer.headers["Mcp-Session-Id"]}
+    with agents.connection() as connection:
+        connection.request("GET", "/mcp", headers=session)
+        events = connection.getresponse()
+        assert events.headers["Content-Type"] == "text/event-stream"
+        far = agents.agents[1]
+        agents.do(far.agent.registry.add, Hand("agent-2", "late"))
+        data = b""
+        while b"list_changed" not in data:
+            data = events.readline()
+            assert data, "the stream has ended"
+    names = [t["name"] for t in agents.ask("POST", "/mcp", message("tools/list"), session).json["result"]["tools"]]
+    assert "agent-2__late__twin" in names
+    assert len(set(names)) == len(names)
 
 
 def test_bounds_can_be_seen(agents: Served) -> None:
