@@ -19,12 +19,14 @@ import trio
 
 from praxis import __version__
 from praxis.access.authorize import Policy
-from praxis.access.entrance import Entrance, ListenerKind, check_binding
+from praxis.access.entrance import LOCAL, Entrance, ListenerKind, check_binding
 from praxis.access.tokens import TokenStore
-from praxis.api.guard import guard
+from praxis.api.guard import PRINCIPAL, guard
 from praxis.api.http import make_api, make_sse
 from praxis.api.services import Services
 from praxis.config.schema import Config
+from praxis.gateway.endpoints import McpEndpoints
+from praxis.gateway.local import LocalGateway
 from praxis.net.http_server import serve_http
 from praxis.net.serve import is_loopback, open_listeners, open_unix_listener
 from praxis.net.supervision import SupervisedService
@@ -174,6 +176,8 @@ class Agent:
             addresses=self._addresses,
         )
         register_gauges(self.metrics, self._status, name=config.agent.name, bus=self.bus)
+        gateway = LocalGateway(config.agent.name, self.executor, self._policy, self.bus, self._status.card, self.peers)
+        self._mcp = McpEndpoints(gateway.service, lambda scope: scope[PRINCIPAL], metrics=self.metrics)
 
     def _make_sources(self, base_dir: Path) -> list[McpSource]:
         config = self._config
@@ -216,7 +220,13 @@ class Agent:
         async with trio.open_nursery() as nursery:
             for source in self._sources:
                 await nursery.start(source.run)
-            http, sse = make_api(api), make_sse(api)
+            http: Any = make_api(api)
+            sse: Any = make_sse(api)
+            if config.mcp.enabled:
+                http, sse = self._mcp.before_http(http), self._mcp.before_sse(sse)
+                await nursery.start(self._mcp.run, closing)
+                local = partial(self._mcp.serve_socket, self._state_dir / "mcp.sock", LOCAL, closing, grace)
+                await nursery.start(self._supervise, "mcp", local)
             await nursery.start(self._supervise, "local", partial(self._serve_unix, http, unix, closing, grace))
             if config.http.enabled:
                 await nursery.start(self._supervise, "http", partial(self._serve_http, "http", http, closing, grace))
@@ -236,6 +246,7 @@ class Agent:
             await self._stop(closing)
             nursery.cancel_scope.cancel()
         unix.unlink(missing_ok=True)
+        (self._state_dir / "mcp.sock").unlink(missing_ok=True)
 
     async def _stop(self, closing: trio.Event) -> None:
         """Withdraw, stop accepting, let what runs finish for the grace, cancel it, say goodbye."""

@@ -50,6 +50,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Every verb with its options."""
     from praxis.cli import client_verbs as ask
     from praxis.cli import local_verbs as local
+    from praxis.cli import mcp_verbs as mcp
     from praxis.cli import network_verbs as network
 
     parser = argparse.ArgumentParser(
@@ -109,6 +110,10 @@ def make_parser() -> argparse.ArgumentParser:
 
     made = verb("tools", "every tool that it can reach", ask.tools, client=True)
     made.add_argument("--sources", action="store_true", help="the sources of its own tools, with their last words")
+
+    made = verb("mcp-stdio", "serve MCP on standard input and output, by the running agent", mcp.stdio)
+    made.add_argument("--agent", metavar="NAME", help="the local agent of this name")
+    made.add_argument("--url", metavar="unix:PATH", help="its socket (default $PRAXIS_URL, else the local one)")
 
     made = verb("call", "call one tool", ask.call, client=True)
     made.add_argument("tool", help="NAME, SOURCE/NAME, AGENT:NAME or AGENT:SOURCE/NAME")
