@@ -232,7 +232,8 @@ class Lines:
     # -- introduction -------------------------------------------------------------------------------
 
     async def _introduce(self, entry: PeerEntry, link: PeerLink) -> None:
-        """Learn the peer's card and tools. A peer that cannot say who it is, is not kept.
+        """Learn the peer's card and tools. A peer that cannot say who it is, is not kept. What changes later, `Gossip`
+        hears of.
 
         A line that gives way to another one meanwhile is left to its calls.
         """

@@ -28,10 +28,10 @@ class SlowTools:
 
     def __init__(self, agent: str) -> None:
         self.started, self.ended = trio.Event(), trio.Event()
-        self._tools = tuple(Tool(agent, self.name, {"name": name, "inputSchema": {}}) for name in ("wait", "big"))
+        self.offered = tuple(Tool(agent, self.name, {"name": name, "inputSchema": {}}) for name in ("wait", "big"))
 
     def tools(self) -> Sequence[Tool]:
-        return self._tools
+        return self.offered
 
     async def call(self, name: str, arguments: dict[str, JSON], context: CallContext) -> ToolResult:
         if name == "big":
@@ -45,7 +45,7 @@ class SlowTools:
             self.ended.set()
 
     def state(self) -> SourceState:
-        return SourceState(self.name, "builtin", "ready", tools=len(self._tools))
+        return SourceState(self.name, "builtin", "ready", tools=len(self.offered))
 
 
 async def add_slow_tools(one: RunningAgent, other: RunningAgent) -> SlowTools:
@@ -80,6 +80,20 @@ async def test_there_is_one_line_between_two_agents(tmp_path: Path) -> None:
         for agent in agents:
             assert len(agent.agent.peers.links()) == 2
             assert not any(link.closed for link in agent.agent.peers.links())
+
+
+async def test_the_card_of_a_peer_follows_its_tools(tmp_path: Path) -> None:
+    async with connected(tmp_path) as (one, two):
+        cards, peers = one.agent.peers.cards, one.agent.peers
+        (peer_id,) = cards()
+        before = {skill.id for skill in cards()[peer_id].skills}
+        assert before == {"fs/delete_file", "fs/list_files", "fs/read_file", "fs/write_file"}
+        slow = await add_slow_tools(two, one)
+        assert {skill.id for skill in cards()[peer_id].skills} == before | {"slow/big", "slow/wait"}
+        slow.offered = ()
+        two.agent.registry.changed()
+        with trio.fail_after(PATIENCE):
+            await peers.wait_change(lambda: {skill.id for skill in cards()[peer_id].skills} == before)
 
 
 async def test_cancelling_the_caller_ends_the_tool_on_the_other_agent(tmp_path: Path) -> None:
