@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from praxis.access.entrance import Entrance
-from praxis.api.problem import problem_body, problem_headers, status_of
+from praxis.api.problem import problem_headers, status_of
 from praxis.model.errors import PraxisError
+from praxis.model.problem import problem_body
 
 PRINCIPAL = "praxis.principal"
 """The key under which a request's scope holds its Principal."""
