@@ -29,6 +29,7 @@ from praxis.net.http_server import serve_http
 from praxis.net.serve import is_loopback, open_listeners, open_unix_listener
 from praxis.net.supervision import SupervisedService
 from praxis.observe.events import EventBus
+from praxis.observe.logs import Logs
 from praxis.observe.metrics import Metrics
 from praxis.peers.credentials import load_credentials
 from praxis.peers.identity import next_boot
@@ -100,7 +101,9 @@ class Agent:
         state_dir: Path,
         bus: EventBus | None = None,
         reread: Reread | None = None,
+        logs: Logs | None = None,
     ) -> None:
+        """`logs` is where the process logs to, whose losses are shown then."""
         self._config = config
         self._state_dir = state_dir
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -172,6 +175,7 @@ class Agent:
             boot=self._boot,
             services=self._services,
             addresses=self._addresses,
+            logs=logs,
         )
         register_gauges(self.metrics, self._status, name=config.agent.name, bus=self.bus)
 
