@@ -118,13 +118,13 @@ def configure(
     Args:
         file: written besides `stream`; one that cannot be opened or written costs lines, never an exception.
         bus: gets an event ``log`` with level, logger and message for each record of level warning and above.
-        journal: whether lines on `stream` begin with journald's priorities; None looks for systemd's JOURNAL_STREAM,
-            which desktops also hand on to terminals, so a terminal never counts.
+        journal: whether lines on `stream` begin with journald's priorities; None looks whether it is the one that
+            systemd's JOURNAL_STREAM means. Children inherit that variable, and their standard error may be another.
         stream: standard error if None.
     """
     stream = sys.stderr if stream is None else stream
     if journal is None:
-        journal = bool(os.environ.get("JOURNAL_STREAM")) and not stream.isatty()
+        journal = _is_journal(stream, os.environ.get("JOURNAL_STREAM", ""))
     to_stream = make_render(format, journal=journal)
     to_file = make_render(format, journal=False)
     feed = None if bus is None else _Feed(bus)
@@ -235,6 +235,15 @@ class _Feed:
         with self._lock:
             self._waiting -= 1
         self._publish(entry)
+
+
+def _is_journal(stream: TextIO, meant: str) -> bool:
+    """Whether a stream is the one of device and inode `meant`, as systemd writes them: ``DEVICE:INODE``, decimal."""
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError):  # it is no file at all, or closed
+        return False
+    return meant == f"{status.st_dev}:{status.st_ino}"
 
 
 def _current_token() -> trio.lowlevel.TrioToken | None:
