@@ -134,7 +134,7 @@ class _Gateway:
             if self.clients >= self.shared.config.max_clients:
                 limit = self.shared.config.max_clients
                 raise PraxisError("busy", f"{limit} clients are connected", hint="see websocket.max_clients")
-            principal = self.entrance.admit(list(opening.headers))
+            principal = self.entrance.admit(opening.headers, arrived=stream.socket.getsockname()[0])
             self.shared.policy.authorize(principal, "read")
         except PraxisError as error:
             raise Refused.of(error) from None
