@@ -112,16 +112,22 @@ class Agent:
         self.bus = bus if bus is not None else EventBus(clock=time.time)
         self.metrics = Metrics()
         self._tokens = TokenStore(config.access.tokens_file or state_dir / "tokens.json")
+        wide = []
         for name in ("http", "websocket", "sse"):
             section = getattr(config, name)
             if section.enabled:
+                loopback = is_loopback(section.host)
+                wide += [] if loopback else [f"{name} at {section.host}"]
                 check_binding(
                     section.host,
-                    loopback=is_loopback(section.host),
+                    loopback=loopback,
                     insecure=config.access.insecure,
                     tokens=self._tokens,
                     where=f"{name}.host",
                 )
+        if config.access.insecure and wide:
+            text = "access.insecure: whoever reaches %s may do everything here, without a token"
+            logger.warning(text, " or ".join(wide))
         self._policy = Policy(config.export)
         if config.p2p.trust.mode == "open":
             logger.warning("p2p is open: whoever reaches this agent may join its network and call what it exports")

@@ -67,3 +67,24 @@ async def test_the_address_that_a_connection_arrived_on_may_be_named_and_no_othe
         for foreign in ("127.0.0.3", "0.0.0.0", "evil.example", "127.0.0.2.evil.example", "[127.0.0.2]"):
             assert await status(agent, listener, foreign) == "421"
         assert await status(agent, listener, "127.0.0.2", at="127.0.0.3") == "421"
+
+
+async def test_listeners_that_are_open_to_everybody_are_named_in_one_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def only_http(config: Config) -> Config:
+        return attrs.evolve(config, access=Access(insecure=True), http=attrs.evolve(config.http, host="0.0.0.0"))
+
+    def warnings() -> list[str]:
+        return [record.getMessage() for record in caplog.records if "access.insecure" in record.getMessage()]
+
+    async with agent_of(tmp_path / "loopback", lambda config: attrs.evolve(config, access=Access(insecure=True))):
+        assert warnings() == []
+    async with agent_of(tmp_path / "one", only_http):
+        (warning,) = warnings()
+        assert "http at 0.0.0.0" in warning
+        assert "websocket" not in warning
+    caplog.clear()
+    async with agent_of(tmp_path / "all", open_to_all()):
+        (warning,) = warnings()
+        assert "http at 0.0.0.0 or websocket at 0.0.0.0 or sse at 0.0.0.0" in warning
