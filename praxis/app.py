@@ -158,6 +158,7 @@ class Agent:
             self.peers,
             config.routing,
             self.member.summon,
+            self.member.absent,
             bus=self.bus,
             draw=random.SystemRandom().random,
             tags=config.agent.tags,

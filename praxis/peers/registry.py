@@ -36,6 +36,8 @@ class PeerEntry:
     card: AgentCard | None = None
     record: PeerRecord | None = None
     tools: tuple[Tool, ...] = ()
+    last_tools: tuple[Tool, ...] = ()
+    """What it let us call when there was a line to it: who asks for one of these then is told where it is."""
     news: trio.Event = attrs.field(factory=trio.Event)
     """Set, and replaced, whenever something happened that a dialer or a waiting caller should look at."""
 
@@ -225,7 +227,7 @@ class PeerRegistry:
     def introduce(self, entry: PeerEntry, record: PeerRecord, tools: Sequence[Tool]) -> None:
         """What a connected peer lets us call is known, or has changed."""
         entry.record = record
-        entry.tools = tuple(tools)
+        entry.tools = entry.last_tools = tuple(tools)
         self._owners = None
         entry.tell()
         self._bus.publish("peer.tools", peer=entry.id, name=entry.name, tools=len(tools))
