@@ -31,6 +31,7 @@ from praxis.net.http_server import serve_http
 from praxis.net.serve import is_loopback, open_listeners, open_unix_listener
 from praxis.net.supervision import SupervisedService
 from praxis.observe.events import EventBus
+from praxis.observe.logs import Logs
 from praxis.observe.metrics import Metrics
 from praxis.peers.credentials import load_credentials
 from praxis.peers.identity import next_boot
@@ -102,7 +103,9 @@ class Agent:
         state_dir: Path,
         bus: EventBus | None = None,
         reread: Reread | None = None,
+        logs: Logs | None = None,
     ) -> None:
+        """`logs` is where the process logs to, whose losses are shown then."""
         self._config = config
         self._state_dir = state_dir
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -111,16 +114,22 @@ class Agent:
         self.bus = bus if bus is not None else EventBus(clock=time.time)
         self.metrics = Metrics()
         self._tokens = TokenStore(config.access.tokens_file or state_dir / "tokens.json")
+        wide = []
         for name in ("http", "websocket", "sse"):
             section = getattr(config, name)
             if section.enabled:
+                loopback = is_loopback(section.host)
+                wide += [] if loopback else [f"{name} at {section.host}"]
                 check_binding(
                     section.host,
-                    loopback=is_loopback(section.host),
+                    loopback=loopback,
                     insecure=config.access.insecure,
                     tokens=self._tokens,
                     where=f"{name}.host",
                 )
+        if config.access.insecure and wide:
+            text = "access.insecure: whoever reaches %s may do everything here, without a token"
+            logger.warning(text, " or ".join(wide))
         self._policy = Policy(config.export)
         if config.p2p.trust.mode == "open":
             logger.warning("p2p is open: whoever reaches this agent may join its network and call what it exports")
@@ -151,6 +160,7 @@ class Agent:
             self.peers,
             config.routing,
             self.member.summon,
+            self.member.absent,
             bus=self.bus,
             draw=random.SystemRandom().random,
             tags=config.agent.tags,
@@ -174,6 +184,7 @@ class Agent:
             boot=self._boot,
             services=self._services,
             addresses=self._addresses,
+            logs=logs,
         )
         register_gauges(self.metrics, self._status, name=config.agent.name, bus=self.bus)
         gateway = LocalGateway(config.agent.name, self.executor, self._policy, self.bus, self._status.card, self.peers)

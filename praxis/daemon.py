@@ -21,7 +21,7 @@ from praxis.config.schema import Config
 from praxis.model.errors import PraxisError
 from praxis.net.supervision import describe
 from praxis.observe.events import EventBus
-from praxis.observe.logs import Secrets, configure
+from praxis.observe.logs import Logs, Secrets, configure
 from praxis.reload import Reread
 
 logger = logging.getLogger(__name__)
@@ -52,9 +52,9 @@ def serve(loaded: Loaded, *, reread: Callable[[], Loaded], environ: Mapping[str,
             secrets.add(value)
         return config
 
-    with configure(level=section.level, format=section.format, file=section.file, bus=bus, secrets=secrets):
+    with configure(level=section.level, format=section.format, file=section.file, bus=bus, secrets=secrets) as logs:
         try:
-            trio.run(_main, loaded, directory, bus, reread_config)
+            trio.run(_main, loaded, directory, bus, reread_config, logs)
         except BaseExceptionGroup as group:
             told = group.subgroup(_is_told)
             if told is None or _rest(group) is not None:
@@ -67,9 +67,9 @@ def serve(loaded: Loaded, *, reread: Callable[[], Loaded], environ: Mapping[str,
     return OK
 
 
-async def _main(loaded: Loaded, directory: Path, bus: EventBus, reread: Reread) -> None:
+async def _main(loaded: Loaded, directory: Path, bus: EventBus, reread: Reread, logs: Logs) -> None:
     stopping = trio.Event()
-    agent = Agent(loaded.config, base_dir=loaded.base_dir, state_dir=directory, bus=bus, reread=reread)
+    agent = Agent(loaded.config, base_dir=loaded.base_dir, state_dir=directory, bus=bus, reread=reread, logs=logs)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_on_signal, stopping)
         addresses: Addresses = await nursery.start(lambda task_status: agent.run(stopping, task_status=task_status))

@@ -19,10 +19,11 @@ from praxis.api import events, execute, health, network, runs
 from praxis.api.body import read_json
 from praxis.api.guard import PRINCIPAL
 from praxis.api.openapi import document
-from praxis.api.problem import problem_body, problem_headers, status_of
+from praxis.api.problem import problem_headers, status_of
 from praxis.api.route import Answer, Call, Route
 from praxis.api.services import Services
 from praxis.model.errors import PraxisError
+from praxis.model.problem import problem_body
 from praxis.tools.schema import Validator
 
 logger = logging.getLogger(__name__)

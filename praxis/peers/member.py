@@ -263,6 +263,17 @@ class Member:
                 found.append(record)
         return found
 
+    def absent(self, ref: ToolRef) -> list[PeerEntry]:
+        """Agents without a line to us that have such a tool, or had it when their line ended."""
+        found = []
+        for entry in self.registry.entries():
+            record = self.directory.get(entry.id)
+            if not entry.connected and (
+                (record is not None and _has(record, ref)) or any(tool.matches(ref) for tool in entry.last_tools)
+            ):
+                found.append(entry)
+        return found
+
     async def summon(self, ref: ToolRef) -> None:
         """Make lines to the distant agents that have such a tool. Who cannot be reached is left out, and logged."""
         records = [record for record in self.distant() if _has(record, ref)]

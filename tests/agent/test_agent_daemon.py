@@ -195,6 +195,41 @@ def test_two_agents_cannot_share_a_state_directory(start: Start, tmp_path: Path)
     assert "another agent runs with this state directory" in done.stderr
 
 
+def test_a_full_disk_for_the_log_costs_log_lines_which_show_and_nothing_else(start: Start, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.symlink_to("/dev/full")
+    daemon = start(f"logging.file={log}", f"agent.shared_dir={tmp_path}/shared")
+    until(lambda: "log file" in troubles(daemon))
+    assert "No space left on device" in troubles(daemon)["log file"]["reason"]
+    lost = lost_lines(daemon)
+    assert lost > 0
+    for number in range(20):
+        daemon.process.send_signal(signal.SIGHUP)  # which is logged
+        status, run = daemon.post("/execute", {"dsl": f"CALL write_file {number}.txt good"})
+        assert (status, run["status"]) == (200, "succeeded")
+    until(lambda: lost_lines(daemon) > lost)
+    assert len(list((tmp_path / "shared").glob("*.txt"))) == 20
+    log.unlink()
+    daemon.process.send_signal(signal.SIGHUP)
+    until(lambda: "log file" not in troubles(daemon))
+    assert "log records were lost here" in log.read_text()
+    assert daemon.stop()[0] == 0
+
+
+def troubles(daemon: Daemon) -> dict[str, Any]:
+    """The checks of the agent's health that are not well."""
+    checks: dict[str, dict[str, Any]] = get(daemon, "/health")["checks"]
+    return {name: check for name, check in checks.items() if check["status"] != "healthy"}
+
+
+def lost_lines(daemon: Daemon) -> int:
+    (line,) = (line for line in read(daemon, "/metrics").splitlines() if line.startswith(LOST))
+    return int(line.removeprefix(LOST))
+
+
+LOST = 'praxis_log_lines_lost_total{output="file"} '
+
+
 def descendants(pid: int) -> list[int]:
     """The processes below this one."""
     pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
@@ -218,11 +253,15 @@ print(connection.getresponse().read().decode())
 
 
 def get(daemon: Daemon, path: str) -> Any:
+    return json.loads(read(daemon, path))
+
+
+def read(daemon: Daemon, path: str) -> str:
     host, port = daemon.ready["http"]
     connection = http.client.HTTPConnection(host, port, timeout=20)
     try:
         connection.request("GET", path)
-        return json.loads(connection.getresponse().read())
+        return connection.getresponse().read().decode()
     finally:
         connection.close()
 

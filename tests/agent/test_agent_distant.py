@@ -84,12 +84,14 @@ async def test_a_distant_agent_that_is_gone_is_left_out(tmp_path: Path, monkeypa
         monkeypatch.setattr("praxis.peers.dialer.split_address", lambda address: ("127.0.0.1", 9))
         with pytest.raises(PraxisError) as caught:
             await one.agent.executor.execute("CALL two:read_file a.txt", ANN)
-        assert caught.value.code == "not_found"
+        assert caught.value.code == "unavailable"
+        assert "its owner two " in caught.value.detail  # and how far we have got with it
 
 
 async def test_without_lookup_only_peers_with_a_line_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with star(tmp_path, monkeypatch, lookup=False) as (one, _):
         with pytest.raises(PraxisError) as caught:
             await one.agent.executor.execute("CALL two:read_file a.txt", ANN)
-        assert caught.value.code == "not_found"
+        assert caught.value.code == "unavailable"
+        assert "its owner two is not connected" in caught.value.detail
         assert [owner.name for owner in one.agent.peers.owners()] == ["middle"]

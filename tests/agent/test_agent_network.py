@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,10 +29,10 @@ class SlowTools:
 
     def __init__(self, agent: str) -> None:
         self.started, self.ended = trio.Event(), trio.Event()
-        self._tools = tuple(Tool(agent, self.name, {"name": name, "inputSchema": {}}) for name in ("wait", "big"))
+        self.offered = tuple(Tool(agent, self.name, {"name": name, "inputSchema": {}}) for name in ("wait", "big"))
 
     def tools(self) -> Sequence[Tool]:
-        return self._tools
+        return self.offered
 
     async def call(self, name: str, arguments: dict[str, JSON], context: CallContext) -> ToolResult:
         if name == "big":
@@ -45,7 +46,7 @@ class SlowTools:
             self.ended.set()
 
     def state(self) -> SourceState:
-        return SourceState(self.name, "builtin", "ready", tools=len(self._tools))
+        return SourceState(self.name, "builtin", "ready", tools=len(self.offered))
 
 
 async def add_slow_tools(one: RunningAgent, other: RunningAgent) -> SlowTools:
@@ -80,6 +81,20 @@ async def test_there_is_one_line_between_two_agents(tmp_path: Path) -> None:
         for agent in agents:
             assert len(agent.agent.peers.links()) == 2
             assert not any(link.closed for link in agent.agent.peers.links())
+
+
+async def test_the_card_of_a_peer_follows_its_tools(tmp_path: Path) -> None:
+    async with connected(tmp_path) as (one, two):
+        cards, peers = one.agent.peers.cards, one.agent.peers
+        (peer_id,) = cards()
+        before = {skill.id for skill in cards()[peer_id].skills}
+        assert before == {"fs/delete_file", "fs/list_files", "fs/read_file", "fs/write_file"}
+        slow = await add_slow_tools(two, one)
+        assert {skill.id for skill in cards()[peer_id].skills} == before | {"slow/big", "slow/wait"}
+        slow.offered = ()
+        two.agent.registry.changed()
+        with trio.fail_after(PATIENCE):
+            await peers.wait_change(lambda: {skill.id for skill in cards()[peer_id].skills} == before)
 
 
 async def test_cancelling_the_caller_ends_the_tool_on_the_other_agent(tmp_path: Path) -> None:
@@ -208,6 +223,56 @@ async def test_bootstrap_finds_an_agent_without_discovery_and_waits_for_one_that
             await two.agent.peers.wait_change(lambda: any(o.tools for o in two.agent.peers.owners()))
         one.stopping.set()
         two.stopping.set()
+
+
+async def test_a_call_whose_only_owner_is_away_says_where_it_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with connected(tmp_path, 3) as (one, two, three):
+        slow = await add_slow_tools(two, one)
+        owner = two.addresses.peer_id
+        entry = one.agent.peers.entry(owner)
+        assert entry is not None
+        assert entry.link is not None
+        for agent in (one, three):
+            agent.agent.member.lines.blocked = frozenset({owner})  # it is not to be back before we have looked
+        entry.link.close("silent", "no answer to a ping within 10 s")
+        with trio.fail_after(PATIENCE):
+            await one.agent.peers.wait_change(lambda: not entry.connected)
+        for call in (one.agent.executor.execute("CALL wait", ANN), one.agent.executor.call(ToolRef("wait"), {}, ANN)):
+            with pytest.raises(
+                PraxisError, match="no tool 'wait' can be reached: its owner agent-2 is down since 2"
+            ) as e:
+                await call
+            assert e.value.code == "unavailable"
+            assert "no answer to a ping within 10 s" in e.value.detail
+        with pytest.raises(PraxisError) as caught:
+            await one.agent.executor.execute("CALL nope", ANN)
+        assert caught.value.code == "not_found"
+        assert "owner" not in caught.value.detail
+        assert not slow.started.is_set()
+        run = await one.agent.executor.execute("CALL agent-3:list_files", ANN)
+        assert run.state == "succeeded"
+    lost = [record for record in caplog.records if "is lost" in record.getMessage()]
+    told = f"the line to agent-2 ({owner}) is lost: no answer to a ping within 10 s"
+    assert told in [record.getMessage() for record in lost if record.levelno == logging.WARNING]
+
+
+async def test_an_owner_that_said_goodbye_has_left_and_that_is_no_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with connected(tmp_path) as (one, two):
+        await add_slow_tools(two, one)
+        two.stopping.set()
+        entry = one.agent.peers.entry(two.addresses.peer_id)
+        assert entry is not None
+        with trio.fail_after(PATIENCE):
+            await one.agent.peers.wait_change(lambda: not entry.connected)
+        with pytest.raises(PraxisError, match="its owner agent-2 has left since") as caught:
+            await one.agent.executor.execute("CALL wait", ANN)
+        assert caught.value.code == "unavailable"
+    assert not [record for record in caplog.records if "is lost" in record.getMessage()]
 
 
 async def _free_port() -> int:
