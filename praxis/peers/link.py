@@ -11,16 +11,17 @@ import os
 import zlib
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
-import attrs
 import trio
 
 from praxis.config.schema import Keepalive
 from praxis.model.errors import PraxisError
 from praxis.model.peer import PeerId
 from praxis.net.tls import Broken
-from praxis.peers.request import Handler, PeerRequest, Pending
+from praxis.peers.load import Word
+from praxis.peers.request import Handler, PeerRequest, Pending, Serving
 from praxis.peers.writer import Pipe, Writer
 from praxis.wire.frames import ProtocolError
 from praxis.wire.messages import Hello
@@ -48,12 +49,6 @@ LATE = 1.0
 """Our own timer waking later than this says that we were slow, not the peer."""
 
 
-@attrs.define
-class _Serving:
-    scope: trio.CancelScope
-    cancelled: bool = False
-
-
 class PeerLink:
     """A line whose other end has shown who it is.
 
@@ -63,7 +58,9 @@ class PeerLink:
         leaving: True once either side has said GOAWAY: who got it asks nothing new, who said it closes at the end.
         rtt: seconds of the last ping, None before.
         heard_at: Trio's time of the last byte from the peer.
+        told: what the peer last said of its load.
         on_goodbye: called when the peer says that it will answer nothing new on this line.
+        on_notice: called with what the peer says that belongs to no request.
     """
 
     def __init__(
@@ -84,12 +81,14 @@ class PeerLink:
         self.rtt: float | None = None
         self.heard_at = trio.current_time()
         self.abandoned = 0
+        self.told: Word | None = None
         self.on_goodbye: Callable[[], None] = lambda: None
+        self.on_notice: Callable[[Any], None] = lambda _: None
         self._pipe = pipe
         self._handler = handler
         self._keepalive = keepalive
         self._calls: dict[int, Pending] = {}
-        self._serving: dict[int, _Serving] = {}
+        self._serving: dict[int, Serving] = {}
         self._writer = Writer(session, pipe)
         self._pings: dict[bytes, tuple[float, Pending]] = {}
         self._inflight = trio.Semaphore(1)
@@ -158,6 +157,11 @@ class PeerLink:
         self.session.goaway(reason, redial=redial)
         self._writer.wake()
 
+    def notify(self, value: Any) -> None:
+        """Tell the peer what belongs to no request; never blocks."""
+        self.session.notify(value)
+        self._writer.wake()
+
     async def leave(self, reason: str, *, redial: bool, grace: float) -> None:
         """Say goodbye: ask nothing new, let what runs finish for `grace` seconds, close."""
         if self.closed:
@@ -216,7 +220,9 @@ class PeerLink:
                 self._writer.wake()
 
     def _on_other(self, event: SessionEvent) -> None:
-        if isinstance(event, EventReceived):
+        if isinstance(event, EventReceived) and not event.stream:
+            self.on_notice(event.value)
+        elif isinstance(event, EventReceived):
             call = self._calls.get(event.stream)
             if call is not None and call.on_progress is not None:
                 call.on_progress(event.value)
@@ -246,26 +252,19 @@ class PeerLink:
 
     def _begin(self, request: RequestReceived, nursery: trio.Nursery) -> None:
         deadline = trio.current_time() + request.remaining if request.remaining is not None else float("inf")
-        serving = self._serving[request.stream] = _Serving(trio.CancelScope(deadline=deadline))
+        serving = self._serving[request.stream] = Serving(trio.CancelScope(deadline=deadline))
         nursery.start_soon(self._serve, request, serving)
 
-    async def _serve(self, request: RequestReceived, serving: _Serving) -> None:
+    async def _serve(self, request: RequestReceived, serving: Serving) -> None:
         session, stream = self.session, request.stream
+        tell = partial(self._progress, stream)
+        asked = PeerRequest(self.peer_id, self.hello.name, request.method, request.params, request.trace, tell)
         error: PraxisError | None = None
         value: Any = None
         try:
             with serving.scope:
                 try:
-                    value = await self._handler(
-                        PeerRequest(
-                            self.peer_id,
-                            self.hello.name,
-                            request.method,
-                            request.params,
-                            request.trace,
-                            lambda progress: self._progress(stream, progress),
-                        )
-                    )
+                    value = await self._handler(asked)
                     await self._turn()
                 except PraxisError as refused:
                     error = refused

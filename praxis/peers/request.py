@@ -30,6 +30,14 @@ Handler = Callable[[PeerRequest], Awaitable[Any]]
 """Answers a request with a JSON value or raises PraxisError; is cancelled with the request."""
 
 
+@attrs.define
+class Serving:
+    """A request of the peer that is being served."""
+
+    scope: trio.CancelScope
+    cancelled: bool = False
+
+
 class Pending:
     """An answer to come: set by the reader, awaited by the caller, in whichever order. Lighter than an event."""
 

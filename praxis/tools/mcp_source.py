@@ -138,6 +138,7 @@ class McpSource:
             tools=len(self._tools),
             restarts=self._restarts,
             stderr_tail=self._stderr.lines[-STDERR_SHOWN:],
+            waiting=self._client.waiting if self._client is not None else 0,
         )
 
     async def call(self, name: str, arguments: dict[str, JSON], context: CallContext) -> ToolResult:

@@ -144,6 +144,11 @@ class ToolRegistry:
         """The state of every source. One that cannot tell its own is shown as failed."""
         return [self._state(source) for source in self._sources.values()]
 
+    def under_way(self) -> tuple[int, int]:
+        """Calls under way, and how many of them wait for a slot of their source."""
+        waiting = sum(state.waiting for state in self.sources()) if self.in_flight else 0
+        return self.in_flight, min(waiting, self.in_flight)
+
     async def _reach(self, entry: _Entry, arguments: dict[str, JSON], context: CallContext) -> ToolResult:
         """The source's own call; what it raises becomes something that a caller may be told."""
         source = entry.source

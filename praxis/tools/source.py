@@ -21,6 +21,8 @@ class SourceState:
     tools: int = 0
     restarts: int = 0
     stderr_tail: tuple[str, ...] = ()
+    waiting: int = 0
+    """Calls that wait for a slot."""
 
 
 class ToolSource(Protocol):

@@ -53,7 +53,7 @@ def test_the_plan_is_one_that_is_printed(capsys: pytest.CaptureFixture[str], mon
     measures = [Measure(tags=tags, place="host", rtt=0.0036) for tags in (("gpu",), ())]
     found = []
     for agent, measure, each in zip(("agent-3", "agent-2"), measures, score(measures, Weights()), strict=True):
-        numbers = [round(number, 3) for number in (each.total, *each[2:])]
+        numbers = [round(number, 3) for number in (each.total, *each[3:])]
         found.append(vars(SimpleNamespace()) | _shown(agent, numbers, describe(measure)))
     route = {"agent": "agent-3", "reason": "interchangeable: the best score of 2", "scores": found}
     answer = {"steps": [{"id": "s1", "tool": "paint", "after": [], "route": route}]}

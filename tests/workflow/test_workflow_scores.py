@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from praxis.config.schema import Weights
+from praxis.model.load import Load
 from praxis.workflow.scores import (
     FLOOR,
     HALF_RTT,
@@ -106,6 +107,7 @@ MEASURES = st.builds(
     tags=st.lists(st.text(), max_size=64).map(tuple),
     place=st.sampled_from(["agent", "host", "segment", "elsewhere"]),
     rtt=st.none() | st.floats(0, 1e4),
+    told=st.builds(Load, *[st.floats(0, 1e6)] * 3, st.floats(0, 1)),
 )
 WEIGHTS = st.builds(Weights, **{factor: st.floats(0, 1000) for factor in FACTORS})
 
