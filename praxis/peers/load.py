@@ -47,14 +47,17 @@ class Word:
 
 
 def rounded(load: Load) -> Load:
-    """In a few steps: powers of two, of the lag in milliseconds, and tenths of the CPU."""
-    lag = _power(load.lag * 1000) / 1000 if load.lag >= MIN_LAG else 0.0
+    """In a few steps: two of them double calls, or milliseconds of lag; tenths of the CPU.
+
+    Coarser ones would make callers swing: what is a little more would seem twice as much.
+    """
+    lag = _step(load.lag * 1000) / 1000 if load.lag >= MIN_LAG else 0.0
     cpu = round(load.cpu, 1) if load.cpu >= MIN_CPU else 0.0
-    return Load(_power(load.calls), _power(load.waiting), lag, cpu)
+    return Load(_step(load.calls), _step(load.waiting), lag, cpu)
 
 
-def _power(value: float) -> float:
-    return 2.0 ** round(math.log2(value)) if value > 0.7 else 0.0
+def _step(value: float) -> float:
+    return float(round(2.0 ** (round(2 * math.log2(value)) / 2))) if value > 0.7 else 0.0
 
 
 def encode(load: Load) -> dict[str, Any]:

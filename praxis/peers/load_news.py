@@ -75,8 +75,9 @@ class LoadNews:
                     self._tell(link, line, rounded(Load(line.calls, line.waiting, meter.lag, meter.cpu)), now)
 
     def _tell(self, link: PeerLink, line: _Line, load: Load, now: float) -> None:
-        pause = EVERY if load != line.told else RENEW if load != IDLE else math.inf
-        if now - line.told_at >= pause:
+        if load == line.told == IDLE:
+            return
+        if now - line.told_at >= (EVERY if load != line.told else RENEW):
             line.told, line.told_at = load, now
             link.notify(encode(load))
             self._messages.inc(1, "told")

@@ -52,8 +52,11 @@ class FileTools:
         if not self._root.is_dir():
             reason = f"agent.shared_dir {self._root} is no folder; make it, or name another"
             return SourceState(self.name, "builtin", "failed", reason, len(self._tools))
-        waiting = self._limiter.statistics().tasks_waiting
-        return SourceState(self.name, "builtin", "ready", tools=len(self._tools), waiting=waiting)
+        return SourceState(self.name, "builtin", "ready", tools=len(self._tools))
+
+    @property
+    def waiting(self) -> int:
+        return self._limiter.statistics().tasks_waiting
 
     async def call(self, name: str, arguments: dict[str, JSON], context: CallContext) -> ToolResult:
         """Do it in a thread; `arguments` fit the tool's schema. Raises PraxisError("not_found") for another name.

@@ -15,7 +15,7 @@ from praxis.observe.events import EventBus
 from praxis.observe.metrics import Metrics
 from praxis.tools.schema import Validator, compile_schema
 from praxis.tools.show import quoted, short
-from praxis.tools.source import SourceState, ToolSource
+from praxis.tools.source import Queueing, SourceState, ToolSource
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +56,9 @@ class ToolRegistry:
         self._errors = metrics.counter("praxis_agent_mcp_errors_total", "Tool calls that failed, by source.", labels)
         self._seconds = metrics.histogram("praxis_tool_call_seconds", "Duration of tool calls.", labels=labels)
         metrics.gauge("praxis_tool_calls_in_flight", "Tool calls under way.", lambda: float(self.in_flight))
+        metrics.gauge(
+            "praxis_tool_calls_waiting", "Of these, those without a slot.", lambda: float(self.under_way()[1])
+        )
 
     def add(self, source: ToolSource) -> None:
         """Take a source and its tools. Raises ValueError for a second source of one name."""
@@ -146,7 +149,7 @@ class ToolRegistry:
 
     def under_way(self) -> tuple[int, int]:
         """Calls under way, and how many of them wait for a slot of their source."""
-        waiting = sum(state.waiting for state in self.sources()) if self.in_flight else 0
+        waiting = sum(source.waiting for source in self._sources.values() if isinstance(source, Queueing))
         return self.in_flight, min(waiting, self.in_flight)
 
     async def _reach(self, entry: _Entry, arguments: dict[str, JSON], context: CallContext) -> ToolResult:

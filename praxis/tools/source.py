@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import attrs
 
@@ -21,8 +21,6 @@ class SourceState:
     tools: int = 0
     restarts: int = 0
     stderr_tail: tuple[str, ...] = ()
-    waiting: int = 0
-    """Calls that wait for a slot."""
 
 
 class ToolSource(Protocol):
@@ -38,3 +36,12 @@ class ToolSource(Protocol):
     async def call(self, name: str, arguments: dict[str, JSON], context: CallContext) -> ToolResult: ...
 
     def state(self) -> SourceState: ...
+
+
+@runtime_checkable
+class Queueing(Protocol):
+    """A source that does so many calls at once and lets others wait."""
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for a slot."""

@@ -14,6 +14,7 @@ better, and their weighted mean:
 from __future__ import annotations
 
 import ipaddress
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple
@@ -193,15 +194,21 @@ def _better(
     """Which of two is worth more; `seen` is what they are worth by what we see ourselves.
 
     Where the owners' words turn that, they do so with a chance. Of calls of which nothing else is known each owner then
-    gets a share that goes as one over its burden: many callers that hear the same old words spread like that, and the
-    next words even it out, where all of them together would swing from one owner to the other.
+    gets a share that goes as one over the root of its burden. So many callers that hear the same old words spread, and
+    the next words even out what was uneven; without the root they would swing to and fro, and always the less burdened
+    one would be the next to be run down.
     """
     by_word = other if worth[other] > worth[one] else one
     by_sight = other if seen[other] > seen[one] else one
     if by_word == by_sight:
         return by_word
-    ratio = (scores[by_word].seen / scores[by_word].load) / (scores[by_sight].seen / scores[by_sight].load)
-    return by_word if draw() < (1.0 - ratio) / (1.0 + ratio) else by_sight
+    root = math.sqrt(_burden(scores[by_word]) / _burden(scores[by_sight]))
+    return by_word if draw() < (1.0 - root) / (1.0 + root) else by_sight
+
+
+def _burden(scores: Scores) -> float:
+    """What its owner's word makes of a candidate: so many times as loaded, up to a factor that all have in common."""
+    return scores.seen / scores.load
 
 
 def needs(texts: Iterable[str]) -> frozenset[str]:
