@@ -31,6 +31,7 @@ from praxis.net.http_server import serve_http
 from praxis.net.serve import is_loopback, open_listeners, open_unix_listener
 from praxis.net.supervision import SupervisedService
 from praxis.observe.events import EventBus
+from praxis.observe.load import LoadMeter
 from praxis.observe.logs import Logs
 from praxis.observe.metrics import Metrics
 from praxis.peers.credentials import load_credentials
@@ -92,7 +93,8 @@ class Agent:
     """One agent: its rooms, put together.
 
     Attributes:
-        bus, metrics, registry, member, peers, catalog, executor: the rooms that whoever embeds an agent works with.
+        bus, metrics, meter, registry, member, peers, catalog, executor: the rooms that whoever embeds an agent works
+            with.
     """
 
     def __init__(
@@ -113,6 +115,7 @@ class Agent:
         self._addresses: dict[str, Address] = {}
         self.bus = bus if bus is not None else EventBus(clock=time.time)
         self.metrics = Metrics()
+        self.meter = LoadMeter(self.metrics)
         self._tokens = TokenStore(config.access.tokens_file or state_dir / "tokens.json")
         wide = []
         for name in ("http", "websocket", "sse"):
@@ -164,6 +167,7 @@ class Agent:
             bus=self.bus,
             draw=random.SystemRandom().random,
             tags=config.agent.tags,
+            cpu=lambda: self.meter.cpu,
         )
         self.executor = Executor(
             self.catalog,
@@ -229,6 +233,7 @@ class Agent:
         closing = trio.Event()
         api = self._make_services()
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.meter.run)
             for source in self._sources:
                 await nursery.start(source.run)
             http: Any = make_api(api)
@@ -250,6 +255,7 @@ class Agent:
                 self._publish()
                 await nursery.start(self.member.run)
                 nursery.start_soon(self._publish_changes)
+                nursery.start_soon(self.member.lines.loads.run, self.meter, self.registry.under_way)
                 if config.p2p.enable_mdns and config.p2p.discovery.enabled:
                     await nursery.start(self._supervise, "discovery", self.member.discover)
             task_status.started(Addresses(config.agent.name, self._identity.peer_id, unix, **self._addresses))

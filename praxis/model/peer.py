@@ -6,6 +6,8 @@ from typing import Literal
 
 import attrs
 
+from praxis.model.load import Load
+
 PeerId = str
 """``px`` and 52 letters: SHA-256 of the public key in the peer's certificate, base32."""
 
@@ -27,6 +29,8 @@ class PeerView:
     tools: tuple[str, ...]
     load: int
     """Calls that we have in flight on this peer."""
+    told: Load | None = None
+    """What it says of its load, which is that of others than us; None while it has said nothing."""
     reason: str = ""
     """Why it is not connected, in words; "" while it is."""
 

@@ -22,6 +22,8 @@ from praxis.peers.gossip import Gossip
 from praxis.peers.identity import Identity
 from praxis.peers.line import GREETING, authenticate
 from praxis.peers.link import FAREWELL, PeerLink
+from praxis.peers.load import FEATURE
+from praxis.peers.load_news import LoadNews
 from praxis.peers.own_addresses import OwnAddresses
 from praxis.peers.record import decode_card
 from praxis.peers.registry import PeerRegistry
@@ -84,6 +86,7 @@ class Lines:
         there is no TLS: in simulations."""
         self.registry = registry
         self.gossip = gossip
+        self.loads = LoadNews(registry, metrics)
         self.identity = identity
         self.open_lines = 0
         """Lines that are open now, those among them that give way to others."""
@@ -177,6 +180,7 @@ class Lines:
             observed=pipe.remote,
             inflight=self._config.limits.inflight,
             message=self._config.limits.message,
+            features=frozenset({FEATURE}),
         )
         link = PeerLink(
             pipe,
@@ -187,6 +191,7 @@ class Lines:
             keepalive=self._config.keepalive,
             on_call=lambda method, result: self._calls.inc(1, method, result),
         )
+        link.on_notice = partial(self.loads.hear, link)
         began = trio.current_time()
         greeted = False
         claims = pipe.claims if self.identity.vouched else None

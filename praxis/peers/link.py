@@ -10,9 +10,9 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
-import attrs
 import trio
 
 from praxis.config.schema import Keepalive
@@ -21,7 +21,8 @@ from praxis.model.peer import PeerId
 from praxis.model.tool import Ask
 from praxis.net.tls import Broken
 from praxis.peers.keepalive import keep_alive
-from praxis.peers.request import Emit, Handler, PeerRequest, Pending, hear
+from praxis.peers.load import Word
+from praxis.peers.request import Emit, Handler, PeerRequest, Pending, Serving, hear
 from praxis.peers.writer import Pipe, Writer
 from praxis.wire.frames import ProtocolError
 from praxis.wire.messages import Hello
@@ -45,12 +46,6 @@ FAREWELL = 1.0
 """Seconds for a peer that broke the protocol to be told so."""
 
 
-@attrs.define
-class _Serving:
-    scope: trio.CancelScope
-    cancelled: bool = False
-
-
 class PeerLink:
     """A line whose other end has shown who it is.
 
@@ -61,7 +56,9 @@ class PeerLink:
         rtt: seconds of the last ping, None before.
         heard_at: Trio's time of the last byte from the peer; `received` counts bytes, `abandoned` calls that the peer
             never confirmed to have cancelled.
+        told: what the peer last said of its load.
         on_goodbye: called when the peer says that it will answer nothing new on this line.
+        on_notice: called with what the peer says that belongs to no request.
     """
 
     def __init__(
@@ -84,13 +81,15 @@ class PeerLink:
         self.rtt: float | None = None
         self.heard_at = trio.current_time()
         self.received = self.abandoned = 0
+        self.told: Word | None = None
         self.on_goodbye: Callable[[], None] = lambda: None
+        self.on_notice: Callable[[Any], None] = lambda _: None
         self._pipe = pipe
         self._handler = handler
         self._keepalive = keepalive
         self._on_call = on_call
         self._calls: dict[int, Pending] = {}
-        self._serving: dict[int, _Serving] = {}
+        self._serving: dict[int, Serving] = {}
         self._writer = Writer(session, pipe)
         self._pings: dict[bytes, tuple[float, Pending]] = {}
         self._inflight = trio.Semaphore(1)
@@ -159,6 +158,11 @@ class PeerLink:
         self.session.goaway(reason, redial=redial)
         self._writer.wake()
 
+    def notify(self, value: Any) -> None:
+        """Tell the peer what belongs to no request; never blocks."""
+        self.session.notify(value)
+        self._writer.wake()
+
     async def leave(self, reason: str, *, redial: bool, grace: float) -> None:
         """Say goodbye: ask nothing new, let what runs finish for `grace` seconds, close."""
         if self.closed:
@@ -217,7 +221,9 @@ class PeerLink:
                 self._writer.wake()
 
     def _on_other(self, event: SessionEvent) -> None:
-        if isinstance(event, EventReceived):
+        if isinstance(event, EventReceived) and not event.stream:
+            self.on_notice(event.value)
+        elif isinstance(event, EventReceived):
             call = self._calls.get(event.stream)
             if call is not None and call.on_event is not None:
                 hear(call.on_event, event.value)
@@ -247,28 +253,20 @@ class PeerLink:
 
     def _begin(self, request: RequestReceived, nursery: trio.Nursery) -> None:
         deadline = trio.current_time() + request.remaining if request.remaining is not None else float("inf")
-        serving = self._serving[request.stream] = _Serving(trio.CancelScope(deadline=deadline))
+        serving = self._serving[request.stream] = Serving(trio.CancelScope(deadline=deadline))
         nursery.start_soon(self._serve, request, serving)
 
-    async def _serve(self, request: RequestReceived, serving: _Serving) -> None:
+    async def _serve(self, request: RequestReceived, serving: Serving) -> None:
         session, stream = self.session, request.stream
+        emit, ask = partial(self._emit, stream), partial(self._ask, stream)
+        name, method, params, trace = self.hello.name, request.method, request.params, request.trace
+        asked = PeerRequest(self.peer_id, name, method, params, trace, emit, ask, self._asker)
         error: PraxisError | None = None
         value: Any = None
         try:
             with serving.scope:
                 try:
-                    value = await self._handler(
-                        PeerRequest(
-                            self.peer_id,
-                            self.hello.name,
-                            request.method,
-                            request.params,
-                            request.trace,
-                            lambda method, params: self._emit(stream, method, params),
-                            lambda method, params: self._ask(stream, method, params),
-                            self._asker,
-                        )
-                    )
+                    value = await self._handler(asked)
                     await self._turn()
                 except PraxisError as refused:
                     error = refused

@@ -326,6 +326,7 @@ class PeerRegistry:
             last_seen=self._clock() if link is not None else entry.last_seen,
             tools=tuple(f"{tool.source}/{tool.name}" for tool in entry.tools),
             load=link.load if link is not None else 0,
+            told=link.told.now(trio.current_time()) if link is not None and link.told is not None else None,
             reason=reason,
         )
 

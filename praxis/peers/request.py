@@ -38,6 +38,14 @@ Handler = Callable[[PeerRequest], Awaitable[Any]]
 """Answers a request with a JSON value or raises PraxisError; is cancelled with the request."""
 
 
+@attrs.define
+class Serving:
+    """A request of the peer that is being served."""
+
+    scope: trio.CancelScope
+    cancelled: bool = False
+
+
 def hear(on_event: Emit, value: Any) -> None:
     """Pass an EVENT on, unless it is none: peers of later versions may say more."""
     match value:

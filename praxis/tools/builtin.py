@@ -54,6 +54,10 @@ class FileTools:
             return SourceState(self.name, "builtin", "failed", reason, len(self._tools))
         return SourceState(self.name, "builtin", "ready", tools=len(self._tools))
 
+    @property
+    def waiting(self) -> int:
+        return self._limiter.statistics().tasks_waiting
+
     async def call(self, name: str, arguments: dict[str, JSON], context: CallContext) -> ToolResult:
         """Do it in a thread; `arguments` fit the tool's schema. Raises PraxisError("not_found") for another name.
 

@@ -86,6 +86,11 @@ class McpClient:
         self.open = True
         """Whether requests can be made."""
 
+    @property
+    def waiting(self) -> int:
+        """Requests that wait because `max_calls` are under way."""
+        return self._slots.statistics().tasks_waiting
+
     async def run(self) -> str:
         """Carry messages until the connection is over, and say why it is, "" when the server just ended its streams.
 

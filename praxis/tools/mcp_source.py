@@ -140,6 +140,10 @@ class McpSource:
             stderr_tail=self._stderr.lines[-STDERR_SHOWN:],
         )
 
+    @property
+    def waiting(self) -> int:
+        return self._client.waiting if self._client is not None else 0
+
     async def call(self, name: str, arguments: dict[str, JSON], context: CallContext) -> ToolResult:
         """Call a tool. Raises PraxisError as `McpClient.request` does, and `unavailable` while there is no server.
 

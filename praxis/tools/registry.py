@@ -17,7 +17,7 @@ from praxis.tools.plain import PlainService
 from praxis.tools.schema import Validator, compile_schema
 from praxis.tools.service import McpService
 from praxis.tools.show import quoted, short
-from praxis.tools.source import SourceState, ToolSource
+from praxis.tools.source import Queueing, SourceState, ToolSource
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +58,9 @@ class ToolRegistry:
         self._errors = metrics.counter("praxis_agent_mcp_errors_total", "Tool calls that failed, by source.", labels)
         self._seconds = metrics.histogram("praxis_tool_call_seconds", "Duration of tool calls.", labels=labels)
         metrics.gauge("praxis_tool_calls_in_flight", "Tool calls under way.", lambda: float(self.in_flight))
+        metrics.gauge(
+            "praxis_tool_calls_waiting", "Of these, those without a slot.", lambda: float(self.under_way()[1])
+        )
 
     def add(self, source: ToolSource) -> None:
         """Take a source and its tools. Raises ValueError for a second source of one name."""
@@ -156,6 +159,11 @@ class ToolRegistry:
     def sources(self) -> list[SourceState]:
         """The state of every source. One that cannot tell its own is shown as failed."""
         return [self._state(source) for source in self._sources.values()]
+
+    def under_way(self) -> tuple[int, int]:
+        """Calls under way, and how many of them wait for a slot of their source."""
+        waiting = sum(source.waiting for source in self._sources.values() if isinstance(source, Queueing))
+        return self.in_flight, min(waiting, self.in_flight)
 
     async def _reach(self, entry: _Entry, arguments: dict[str, JSON], context: CallContext) -> ToolResult:
         """The source's own call; what it raises becomes something that a caller may be told."""

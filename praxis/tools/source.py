@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import attrs
 
@@ -36,3 +36,12 @@ class ToolSource(Protocol):
     async def call(self, name: str, arguments: dict[str, JSON], context: CallContext) -> ToolResult: ...
 
     def state(self) -> SourceState: ...
+
+
+@runtime_checkable
+class Queueing(Protocol):
+    """A source that does so many calls at once and lets others wait."""
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for a slot."""

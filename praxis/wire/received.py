@@ -30,6 +30,7 @@ class ResponseReceived(NamedTuple):
 
 class EventReceived(NamedTuple):
     stream: int
+    """0 for what belongs to no request."""
     value: Any
 
 

@@ -44,7 +44,7 @@ class Session:
         queued: bytes that were queued and not yet reported as written.
         taken: bytes that `take` has given out in all.
         enqueued: bytes that were queued in all.
-        dropped_events: progress events that were not sent, because too much was waiting.
+        dropped_events: events that were not sent, because too much was waiting.
     """
 
     def __init__(self, hello: Hello, *, dialer: bool) -> None:
@@ -182,9 +182,15 @@ class Session:
 
     def progress(self, stream: int, value: Any) -> None:
         """Tell the caller of a request how it goes. Dropped and counted when too much is waiting already."""
+        if stream in self._serving:
+            self._tell(stream, value)
+
+    def notify(self, value: Any) -> None:
+        """Tell the peer what belongs to no request. Dropped and counted as progress is."""
+        self._tell(0, value)
+
+    def _tell(self, stream: int, value: Any) -> None:
         payload = dumps(value)
-        if stream not in self._serving:
-            return
         if self.queued > MAX_EVENTS or len(payload) > MAX_PAYLOAD:
             self.dropped_events += 1
             return
@@ -303,7 +309,7 @@ class Session:
         return ResponseReceived(stream, value, None)
 
     def _on_event(self, frame: frames.Frame) -> SessionEvent | None:
-        if frame.stream not in self._asked:
+        if frame.stream and frame.stream not in self._asked:
             self._check_given_up(frame.stream)
             return None
         return EventReceived(frame.stream, loads(frame.payload))

@@ -10,6 +10,7 @@ import trio
 
 from praxis.config.schema import Routing
 from praxis.model.errors import PraxisError
+from praxis.model.load import IDLE, Load
 from praxis.model.peer import PeerId, PeerState
 from praxis.model.tool import JSON, CallContext, Tool, ToolRef, ToolResult
 from praxis.observe.events import EventBus
@@ -48,11 +49,13 @@ class Catalog:
         draw: Callable[[], float],
         tags: Sequence[str] = (),
         clock: Callable[[], float] = trio.current_time,
+        cpu: Callable[[], float] = lambda: 0.0,
     ) -> None:
         """`summon` makes lines to agents that have such a tool and no line to us; None: nobody is without.
         `absent` gives those that have such a tool, or had it, and cannot be called.
 
-        `draw` gives a random number from 0 to 1; `tags` say what this agent is good at; `clock` only grows.
+        `draw` gives a random number from 0 to 1; `tags` say what this agent is good at; `clock` only grows; `cpu` is
+        the share of this machine's cores that is busy.
         """
         self.clock = clock
         self.health = Health(routing.breaker)
@@ -61,6 +64,7 @@ class Catalog:
         self._routing = routing
         self._bus = bus
         self._draw = draw
+        self._cpu = cpu
         self._home = Home(tuple(tags))
         self._owners: dict[PeerId, Owner] = {}
         self._registry = registry
@@ -133,14 +137,18 @@ class Catalog:
         measure = self.health.measure(candidate.key, now)
         peer_id = candidate.peer_id
         if peer_id is None:  # calls of peers are load too
-            return measure._replace(tags=tags, in_flight=max(measure.in_flight, self._registry.in_flight))
+            in_flight = max(measure.in_flight, self._registry.in_flight)
+            return measure._replace(tags=tags, in_flight=in_flight, told=Load(cpu=self._cpu()))
         owner = self._owners.get(peer_id)
         if owner is None:
             return measure._replace(tags=tags, place=candidate.home.place, state="gone")
         rtt = owner.link.rtt
         if rtt is not None and measure.seconds is not None:
             rtt = min(rtt, measure.seconds)  # a ping may be old, from a busy moment; no call is quicker than the way
-        return measure._replace(tags=tags, place=candidate.home.place, rtt=rtt)
+        place, told = candidate.home.place, owner.link.told.now(now) if owner.link.told is not None else IDLE
+        if place == "host":  # its machine is ours, and two words about it would only differ in age
+            told = Load(told.calls, told.waiting, told.lag, self._cpu())
+        return measure._replace(tags=tags, place=place, rtt=rtt, told=told)
 
     async def prepare(self, refs: Iterable[ToolRef]) -> None:
         """See to it that everybody who has a tool of one of these names is in the snapshot."""

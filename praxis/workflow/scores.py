@@ -5,23 +5,29 @@ better, and their weighted mean:
 
 - availability: calls there succeeded lately.
 - specialization: tags of the agent that the tool's name or description mentions; half for the first, and so on.
-- load: calls of ours under way there and the time one takes, beside the least loaded candidate.
+- load: calls under way there and the time one takes, beside the least loaded candidate. What we see of that ourselves
+  is of now; what the owner says of itself, the calls of others, the lag of its loop and its CPU, is some seconds old
+  and heard by all alike. So where its word alone would turn a choice it does so in a share of the calls, not in all.
 - locality: this agent, its host, its segment, elsewhere; and the time of a round trip.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from praxis.config.schema import Weights
+from praxis.model.load import IDLE, Load
 
 SLACK = 8
 """Calls in flight that double the load of an idle agent: with one or two it is not busy beside one that has none."""
 FLOOR = 0.005
 """Seconds added to every response time: below it a difference is the network's and the event loop's noise."""
+CALM = 0.5
+"""The share of busy cores up to which a machine counts as idle; with all of them busy a call takes twice as long."""
 TOLERANCE = 2.0
 """An owner is slow when it takes more than so many times as long as the fastest."""
 PLACES = {"agent": 1.0, "host": 0.75, "segment": 0.6, "elsewhere": 0.5}
@@ -30,6 +36,7 @@ HALF_RTT = 0.1
 """Seconds of a round trip that halve locality."""
 SAME = 0.02
 """Scores without load that differ by less are alike: less than any step between two places, more than noise."""
+BY_CHANCE = "by chance: its owner's word of its load is old, and all callers hear it"
 MAX_TEXT = 4000
 """Characters of a description that are looked through: definitions come from strangers."""
 
@@ -57,13 +64,17 @@ class Measure(NamedTuple):
     """Tags of the agent that the step needs."""
     place: Place = "agent"
     rtt: float | None = None
+    told: Load = IDLE
+    """What its owner says of its load: the calls of others than us."""
 
 
 class Scores(NamedTuple):
-    """Each factor, 0 to 1; `total` is their weighted mean, `fit` what all but load add to it."""
+    """Each factor, 0 to 1; `total` is their weighted mean, `fit` what all but load add to it. `seen` is what load would
+    be by what we see ourselves."""
 
     total: float
     fit: float
+    seen: float
     availability: float
     specialization: float
     load: float
@@ -79,26 +90,44 @@ class Order(NamedTuple):
 
 def score(measures: Sequence[Measure], weights: Weights) -> list[Scores]:
     """Scores of candidates for one step, in the order of the measures."""
-    usable = [m for m in measures if m.state == "ready"] or measures
-    fastest = min((m.seconds for m in usable if m.seconds is not None), default=0.0) + FLOOR
-    least = min((_cost(m, fastest) for m in usable), default=1.0)
-    whole = weights.availability + weights.specialization + weights.load + weights.locality or 1.0
+    usable = [i for i, m in enumerate(measures) if m.state == "ready"] or range(len(measures))
+    times = [seconds for i in usable if (seconds := measures[i].seconds) is not None]
+    fastest = min(times, default=0.0) + FLOOR
+    own, whole = [_seen_cost(measure, fastest) for measure in measures], _sum(weights)
+    costs = [cost if m.told is IDLE else _cost(m, fastest) for m, cost in zip(measures, own, strict=True)]
+    least, least_own = min((costs[i] for i in usable), default=1.0), min((own[i] for i in usable), default=1.0)
     scores = []
-    for measure in measures:
+    for measure, cost, own_cost in zip(measures, costs, own, strict=True):
         availability = 1.0 - measure.trouble if measure.state in ("ready", "due") else 0.0
         specialization = 1.0 - 0.5 ** len(measure.tags)
-        load = min(1.0, least / _cost(measure, fastest))
+        load, seen = min(1.0, least / cost), min(1.0, least_own / own_cost)
         locality = PLACES[measure.place] / (1.0 + (measure.rtt or 0.0) / HALF_RTT)
         fit = (
             weights.availability * availability + weights.specialization * specialization + weights.locality * locality
         ) / whole
-        scores.append(Scores(fit + weights.load * load / whole, fit, availability, specialization, load, locality))
+        total = fit + weights.load * load / whole
+        scores.append(Scores(total, fit, seen, availability, specialization, load, locality))
     return scores
 
 
+def _sum(weights: Weights) -> float:
+    return weights.availability + weights.specialization + weights.load + weights.locality or 1.0
+
+
+def _seen_cost(measure: Measure, fastest: float) -> float:
+    return (SLACK + measure.in_flight) * _slowness(measure.expected, fastest)
+
+
 def _cost(measure: Measure, fastest: float) -> float:
-    slowness = (measure.expected + FLOOR) / (TOLERANCE * fastest)
-    return (SLACK + measure.in_flight) * (slowness if slowness > 1.0 else 1.0)
+    """With the owner's word: calls that wait count twice, no call is quicker than the loop is late."""
+    told = measure.told
+    calls = SLACK + measure.in_flight + told.calls + told.waiting
+    busy = 1.0 + max(0.0, told.cpu - CALM) / (1.0 - CALM)
+    return calls * _slowness(max(measure.expected, told.lag), fastest) * busy
+
+
+def _slowness(seconds: float, fastest: float) -> float:
+    return max(1.0, (seconds + FLOOR) / (TOLERANCE * fastest))
 
 
 def order(measures: Sequence[Measure], scores: Sequence[Scores], weights: Weights, draw: Callable[[], float]) -> Order:
@@ -106,6 +135,7 @@ def order(measures: Sequence[Measure], scores: Sequence[Scores], weights: Weight
 
     Of those that fit alike two are drawn and the less loaded one is taken: when many callers see the same figures, they
     do not all run to the same owner. Who fits less well comes first when its score is the better for its idleness.
+    Where an owner's word alone says so, that holds for a share of the calls.
     `draw` gives a number from 0 to 1, without 1.
     """
     indexes = sorted(range(len(scores)), key=lambda i: (_TURN[measures[i].state], -scores[i].total))
@@ -121,21 +151,64 @@ def order(measures: Sequence[Measure], scores: Sequence[Scores], weights: Weight
         best = max(scores[i].fit for i in ready)
         alike = [i for i in ready if best - scores[i].fit < SAME]
         if len(alike) > 1:
-            drawn = _less_loaded(alike, scores, weights, draw)
-            rival = max((i for i in ready if i not in alike), key=lambda i: scores[i].total, default=drawn)
-            if scores[rival].total <= scores[drawn].total:
-                first, reason = drawn, f"the less loaded of two out of {len(alike)} alike"
-            else:
-                first = rival
+            first, reason = _less_loaded(alike, scores, weights, draw)
+        else:
+            first = alike[0]
+        others = [i for i in ready if i not in alike]
+        if others:
+            part = weights.load / _sum(weights)
+            totals = [each.total for each in scores]
+            seen = [each.total - part * (each.load - each.seen) for each in scores]
+            drawn, rival = first, max(others, key=lambda i: totals[i])
+            first = _better(drawn, rival, totals, seen, scores, draw)
+            if totals[first] < max(totals[drawn], totals[rival]):
+                reason = BY_CHANCE
+            elif first == rival:
+                reason = f"the best score of {len(indexes)}"
     indexes.remove(first)
     return Order([first, *indexes], reason)
 
 
-def _less_loaded(alike: Sequence[int], scores: Sequence[Scores], weights: Weights, draw: Callable[[], float]) -> int:
-    """The better of two that are drawn; the first of them when their load is the same or does not count."""
+def _less_loaded(
+    alike: Sequence[int], scores: Sequence[Scores], weights: Weights, draw: Callable[[], float]
+) -> tuple[int, str]:
+    """The better of two that are drawn, and why; the first of them when their load is the same or does not count."""
     one, other = int(draw() * len(alike)), int(draw() * (len(alike) - 1))
     one, other = alike[one], alike[other + (other >= one)]
-    return other if weights.load and scores[other].load > scores[one].load else one
+    reason = f"the less loaded of two out of {len(alike)} alike"
+    if not weights.load:
+        return one, reason
+    loads = [each.load for each in scores]
+    first = _better(one, other, loads, [each.seen for each in scores], scores, draw)
+    return first, BY_CHANCE if loads[first] < max(loads[one], loads[other]) else reason
+
+
+def _better(
+    one: int,
+    other: int,
+    worth: Sequence[float],
+    seen: Sequence[float],
+    scores: Sequence[Scores],
+    draw: Callable[[], float],
+) -> int:
+    """Which of two is worth more; `seen` is what they are worth by what we see ourselves.
+
+    Where the owners' words turn that, they do so with a chance. Of calls of which nothing else is known each owner then
+    gets a share that goes as one over the root of its burden. So many callers that hear the same old words spread, and
+    the next words even out what was uneven; without the root they would swing to and fro, and always the less burdened
+    one would be the next to be run down.
+    """
+    by_word = other if worth[other] > worth[one] else one
+    by_sight = other if seen[other] > seen[one] else one
+    if by_word == by_sight:
+        return by_word
+    root = math.sqrt(_burden(scores[by_word]) / _burden(scores[by_sight]))
+    return by_word if draw() < (1.0 - root) / (1.0 + root) else by_sight
+
+
+def _burden(scores: Scores) -> float:
+    """What its owner's word makes of a candidate: so many times as loaded, up to a factor that all have in common."""
+    return scores.seen / scores.load
 
 
 def needs(texts: Iterable[str]) -> frozenset[str]:
@@ -180,7 +253,10 @@ def describe(measure: Measure) -> str:
     parts = [_STATES[measure.state]] if measure.state != "ready" else []
     if measure.trouble >= 0.01:
         parts.append(f"{measure.trouble:.0%} failed lately")
-    parts.append(f"{measure.in_flight} in flight" if measure.in_flight else "idle")
+    busy = _describe_told(measure.told)
+    if measure.in_flight or not busy:
+        parts.append(f"{measure.in_flight} in flight" if measure.in_flight else "idle")
+    parts += busy
     if measure.seconds is not None:
         parts.append(f"{measure.seconds * 1000:.3g} ms a call")
     if measure.expected > 2 * (measure.seconds or 0.0) + FLOOR:
@@ -190,3 +266,16 @@ def describe(measure: Measure) -> str:
     if measure.tags:
         parts.append(f"tags {', '.join(measure.tags)}")
     return "; ".join(parts)
+
+
+def _describe_told(told: Load) -> list[str]:
+    """What the owner says, in one part or none."""
+    parts = []
+    if (calls := round(told.calls)) >= 1:
+        wait = f", {waiting} of them wait" if (waiting := round(told.waiting)) else ""
+        parts.append(f"busy with {calls} {'call' if calls == 1 else 'calls'} of others{wait}")
+    if told.lag >= 0.001:
+        parts.append(f"loop {told.lag * 1000:.0f} ms late")
+    if told.cpu > CALM:
+        parts.append(f"CPU {told.cpu:.0%}")
+    return [", ".join(parts)] if parts else []

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 import sys
+import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -20,8 +22,10 @@ from praxis.cli.client import Client
 from praxis.config.schema import Breaker, Config, Routing, Weights
 from praxis.dev import RunningAgent
 from praxis.model.errors import PraxisError
+from praxis.model.load import Load
 from praxis.model.run import RouteChoice
 from praxis.model.tool import JSON, CallContext, Tool, ToolRef, ToolResult
+from praxis.peers.link import PeerLink
 from praxis.tools.source import SourceState
 from tests.support.network import PATIENCE, connected
 
@@ -31,7 +35,10 @@ JOB, LOOK = ToolRef("job"), ToolRef("look")
 
 
 class Work:
-    """The source `work`: ``job`` may not be done twice, ``look`` may; both answer with the name of their agent."""
+    """The source `work`: ``job`` may not be done twice, ``look`` may; both answer with the name of their agent.
+
+    A call with ``hold`` lasts until `hold` is set, one with ``block`` keeps the event loop for so many seconds.
+    """
 
     name = "work"
 
@@ -43,6 +50,7 @@ class Work:
         self.fault: PraxisError | None = None
         self.gate = trio.Event()
         self.gate.set()
+        self.hold = trio.Event()
         self._begun = trio.lowlevel.ParkingLot()
         text = "Paints a picture, on a GPU if there is one."
         job = {"name": "job", "description": text, "inputSchema": {}}
@@ -61,6 +69,10 @@ class Work:
         try:
             await trio.sleep(self.seconds)
             await self.gate.wait()
+            if "hold" in arguments:
+                await self.hold.wait()
+            if "block" in arguments:
+                time.sleep(float(str(arguments["block"])))  # noqa: ASYNC251 - as a tool with a bug does
         finally:
             self.running -= 1
         if self.fault is not None:
@@ -78,14 +90,55 @@ class Work:
 
 @attrs.define
 class Setting:
-    """`one` calls; `works` are the owners by the number of their agent."""
+    """The first of the agents calls; `works` are the owners by the number of their agent."""
 
-    one: RunningAgent
+    agents: Sequence[RunningAgent]
     works: Mapping[int, Work]
+
+    @property
+    def one(self) -> RunningAgent:
+        return self.agents[0]
 
     @property
     def agent(self) -> Agent:
         return self.one.agent
+
+    def link(self, number: int) -> PeerLink:
+        """The line of the first agent to this one."""
+        (found,) = [owner.link for owner in self.agent.peers.owners() if owner.name == f"agent-{number}"]
+        return found
+
+    def stop_the_clock(self) -> None:
+        """From now on all calls take as long, in the eyes of the first agent: what the machine does besides is no
+        matter."""
+        now = trio.current_time()
+        self.agent.catalog.clock = lambda: now
+
+    async def wait_word(self, number: int, such: Callable[[Load], bool]) -> None:
+        """Wait until this agent has said such a thing of its load to the first one."""
+        link, news = self.link(number), trio.lowlevel.ParkingLot()
+        hear = link.on_notice
+
+        def hear_and_tell(value: Any) -> None:
+            hear(value)
+            news.unpark_all()
+
+        link.on_notice = hear_and_tell
+        with trio.fail_after(3 * PATIENCE):  # it says something every 5 s
+            while link.told is None or not such(link.told.load):
+                await news.park()
+        link.on_notice = hear
+
+    def keep_busy(self, nursery: trio.Nursery, number: int, arguments: dict[str, JSON], count: int = 1) -> None:
+        """The last agent calls this one, again and again."""
+        last = self.agents[-1].agent.executor
+
+        async def call() -> None:
+            while True:
+                await last.call(ToolRef("job", "work", f"agent-{number}"), arguments, ANN)
+
+        for _ in range(count):
+            nursery.start_soon(call)
 
     async def ask(self, ref: ToolRef = JOB) -> str:
         return (await self.agent.executor.call(ref, {}, ANN)).text
@@ -107,15 +160,21 @@ async def owners(
     weights: Weights = Weights(),  # noqa: B008 - frozen
     breaker: Breaker = Breaker(),  # noqa: B008
     tags: Mapping[int, tuple[str, ...]] | None = None,
+    size: int = 0,
+    late: Sequence[int] = (),
 ) -> AsyncIterator[Setting]:
-    """Agents of which these have the tools; the first has the weights."""
+    """At least `size` agents of which these have the tools; the first has the weights.
+
+    How far they are is not what a busy machine makes of it, and no loop but those of `late` is seen to be late.
+    """
 
     def change(config: Config) -> Config:
         number = int(config.agent.name.rpartition("-")[2])
         agent = attrs.evolve(config.agent, tags=(tags or {}).get(number, ()))
-        return attrs.evolve(config, agent=agent, routing=Routing(("work/*",), weights, breaker))
+        p2p = attrs.evolve(config.p2p, keepalive=attrs.evolve(config.p2p.keepalive, interval=1000.0))
+        return attrs.evolve(config, agent=agent, p2p=p2p, routing=Routing(("work/*",), weights, breaker))
 
-    async with connected(folder, max(numbers), change=change) as agents:
+    async with connected(folder, max(size, *numbers), change=change) as agents:
         works = {number: Work(f"agent-{number}") for number in numbers}
         for number, work in works.items():
             agents[number - 1].agent.registry.add(work)
@@ -124,7 +183,15 @@ async def owners(
             await one.agent.peers.wait_change(
                 lambda: sum(tool.name == "job" for tool in one.agent.catalog.tools()) == len(works)
             )
-        yield Setting(one, works)
+        for number, each in enumerate(agents, 1):
+            meter = each.agent.meter
+            meter.cpu_times = lambda: (0.0, 0.0)
+            if number not in late:
+                meter.clock = lambda: 0.0
+            meter.lag = meter.cpu = 0.0
+        for owner in one.agent.peers.owners():
+            owner.link.rtt, owner.link.told = 0.001, None
+        yield Setting(agents, works)
 
 
 def only(factor: str) -> Weights:
@@ -140,7 +207,7 @@ async def test_calls_go_where_they_succeeded_lately(tmp_path: Path, bad: int, go
         here.works[bad].fault = PraxisError("busy", "not now")
         assert await here.asks(20) == {f"agent-{good}": 20}, "whoever asks is always served"
         assert here.works[bad].asked <= 1
-    async with owners(tmp_path / "without", weights=Weights(0, 0, 0, 1)) as here:
+    async with owners(tmp_path / "without", weights=Weights(0, 0, 0, 0)) as here:
         here.works[bad].fault = PraxisError("busy", "not now")
         await here.asks(20)
         assert here.works[bad].asked > 1, "it does not count"
@@ -176,10 +243,40 @@ async def test_calls_go_where_it_is_nearest(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("far", "near"), [(2, 3), (3, 2)])
 async def test_calls_go_where_the_way_is_shortest(tmp_path: Path, far: int, near: int) -> None:
     async with owners(tmp_path, weights=only("locality")) as here:
-        for owner in here.agent.peers.owners():
-            if owner.name == f"agent-{far}":
-                owner.link.rtt = 0.3  # as a ping over a long way would have measured it
+        here.link(far).rtt = 0.3  # as a ping over a long way would have measured it
         assert await here.asks(10) == {f"agent-{near}": 10}
+
+
+@pytest.mark.parametrize("busy", [2, 3])
+async def test_an_owner_that_another_agent_keeps_busy_loses_some_of_its_share(tmp_path: Path, busy: int) -> None:
+    async with owners(tmp_path, size=4, weights=only("load")) as here, trio.open_nursery() as nursery:
+        here.keep_busy(nursery, busy, {"hold": True}, 60)
+        await here.wait_word(busy, lambda load: load.calls >= 32)
+        here.stop_the_clock()
+        served = await here.asks(300)
+        assert 30 < served[f"agent-{busy}"] < 126, "some 90; half of them if it were not heeded"
+        assert here.link(busy).load == 0
+        (shown,) = [score for score in (await here.choice()).scores if score.agent == f"agent-{busy}"]
+        assert re.match(r"busy with \d\d calls of others; ", shown.reason)
+        (view,) = [view for view in here.agent.peers.views() if view.name == f"agent-{busy}"]
+        assert view.load == 0 and view.told is not None and view.told.calls >= 32
+        (view,) = [view for view in here.agents[-1].agent.peers.views() if view.name == f"agent-{busy}"]
+        assert view.load == 60 and (view.told is None or view.told.calls == 0), "it is not told of its own"
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("late", [2, 3])
+async def test_an_owner_whose_loop_is_late_loses_some_of_its_share(tmp_path: Path, late: int) -> None:
+    async with owners(tmp_path, size=4, weights=only("load"), late=[late]) as here:
+        async with trio.open_nursery() as nursery:
+            here.keep_busy(nursery, late, {"block": 0.2})
+            await here.wait_word(late, lambda load: load.lag >= 0.045)
+            assert here.agents[late - 1].agent.meter.lag > 0.02
+            nursery.cancel_scope.cancel()
+        here.stop_the_clock()
+        assert (await here.asks(300))[f"agent-{late}"] < 126, "some 80; half of them if it were not heeded"
+        (shown,) = [score for score in (await here.choice()).scores if score.agent == f"agent-{late}"]
+        assert re.search(r"loop \d+ ms late", shown.reason)
 
 
 # -- many callers ----------------------------------------------------------------------------------
@@ -187,6 +284,7 @@ async def test_calls_go_where_the_way_is_shortest(tmp_path: Path, far: int, near
 
 async def test_64_callers_spread_evenly_over_equal_owners(tmp_path: Path) -> None:
     async with owners(tmp_path, (2, 3, 4)) as here:
+        here.stop_the_clock()
         served: Counter[str] = Counter()
 
         async def caller() -> None:
@@ -204,6 +302,7 @@ async def test_64_callers_spread_evenly_over_equal_owners(tmp_path: Path) -> Non
 
 async def test_64_steps_that_begin_at_once_spread_too(tmp_path: Path) -> None:
     async with owners(tmp_path, (2, 3)) as here:
+        here.stop_the_clock()
         run = await here.agent.executor.execute("PARALLEL {" + "CALL job;" * 64 + "}", ANN)
         assert run.state == "succeeded"
         assert all(26 <= work.asked <= 38 for work in here.works.values())
@@ -232,14 +331,14 @@ async def test_an_owner_that_turns_slow_loses_its_share_within_two_seconds(tmp_p
             for _ in range(16):
                 nursery.start_soon(caller)
             with trio.fail_after(PATIENCE):
-                before = await wait_calls(240)
-            here.works[3].seconds = 0.1
-            with trio.fail_after(2):
-                await wait_calls(150)
-                after = await wait_calls(150)
+                before = await wait_calls(150)
+            here.works[3].seconds = 0.5
+            await trio.sleep(2)
+            with trio.fail_after(PATIENCE):
+                after = await wait_calls(100)
             nursery.cancel_scope.cancel()
-        assert before["agent-3"] > 0.2 * 240
-        assert after["agent-3"] < 0.1 * 150
+        assert before["agent-3"] > 0.2 * 150
+        assert after["agent-3"] < 0.1 * 100
 
 
 # -- the breaker -----------------------------------------------------------------------------------
@@ -316,8 +415,7 @@ async def test_a_line_that_is_cut_during_a_call(tmp_path: Path, ref: ToolRef, se
 
         async def cut() -> None:
             await here.works[2].wait_running(1)
-            (owner,) = [owner for owner in here.agent.peers.owners() if owner.name == "agent-2"]
-            owner.link.close("test", "the cable was cut")
+            here.link(2).close("test", "the cable was cut")
 
         with trio.fail_after(PATIENCE):
             async with trio.open_nursery() as nursery:

@@ -260,9 +260,11 @@ async def test_calls_beyond_the_limit_wait_and_were_never_sent(autojump_clock: M
             await trio.sleep(0.5)
             nursery.start_soon(collect, setting, errors, "wait")
             await trio.sleep(0.4)
+            assert setting.source.waiting == 1
             assert [m["method"] for m in setting.server.received].count("tools/call") == 2
             await trio.sleep(0.2)
             # The two have run into their limit, and the third takes a place.
+            assert setting.source.waiting == 0
             assert [m["method"] for m in setting.server.received].count("tools/call") == 3
         assert [(error.code, error.delivered) for error in errors] == [("timeout", True)] * 3
 

@@ -59,6 +59,9 @@ class Setting:
     bus: EventBus
     metrics: Metrics
 
+    def gauge(self, name: str) -> str:
+        return next(line for line in self.metrics.render().splitlines() if line.startswith(f"{name} "))
+
     def count(self, name: str, source: str) -> float:
         return self.metrics.counter(f"praxis_agent_mcp_{name}_total", "", ("source",)).value(source)
 
@@ -421,3 +424,40 @@ def test_a_source_that_never_told_its_state_is_failed(setting: Setting, caplog: 
     setting.registry.add(Source("bad", broken=OSError("no")))
     assert [(state.name, state.state) for state in setting.registry.sources()] == [("bad", "failed")]
     assert "cannot tell its state" in caplog.text
+
+
+# -- what is under way -----------------------------------------------------------------------------
+
+
+@attrs.define(eq=False)
+class OneAtATime(Source):
+    """A source with one slot."""
+
+    slot: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1))
+
+    async def call(self, name: str, arguments: dict[str, Any], context: CallContext) -> ToolResult:
+        async with self.slot:
+            await trio.sleep(1)
+        return ToolResult.of_text("done")
+
+    @property
+    def waiting(self) -> int:
+        return self.slot.statistics().tasks_waiting
+
+
+async def test_calls_that_wait_for_a_slot_are_told_from_those_that_run(
+    setting: Setting, autojump_clock: trio.testing.MockClock
+) -> None:
+    setting.registry.add(OneAtATime("slow"))
+    setting.registry.add(Source("other"))  # one that has no slots
+    tool = setting.registry.find("slow", "echo")
+    assert setting.registry.under_way() == (0, 0)
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(setting.registry.call, tool, {"text": "x"}, CONTEXT)
+        await trio.sleep(0.5)
+        assert setting.registry.under_way() == (3, 2)
+        assert setting.gauge("praxis_tool_calls_waiting") == "praxis_tool_calls_waiting 2"
+        await trio.sleep(1)
+        assert setting.registry.under_way() == (2, 1)
+    assert setting.registry.under_way() == (0, 0)

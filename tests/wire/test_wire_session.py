@@ -240,6 +240,18 @@ def test_progress_reaches_the_caller_until_too_much_is_waiting() -> None:
     assert talk.b.queued <= MAX_EVENTS + 100_000
 
 
+def test_a_notice_belongs_to_no_request_and_is_dropped_as_progress_is() -> None:
+    talk = Conversation()
+    talk.a.notify({"load": 1})
+    talk.b.notify(["é"])
+    assert talk.settle() == ([EventReceived(0, ["é"])], [EventReceived(0, {"load": 1})])
+    for _ in range(MAX_EVENTS // 50_000 + 10):
+        talk.b.notify("y" * 50_000)
+    assert talk.b.dropped_events > 0
+    talk.b.notify("y" * 70_000)
+    assert talk.pass_on(talk.b, talk.a)[-1] == EventReceived(0, "y" * 50_000), "what fits no frame is dropped too"
+
+
 def test_ping_and_goaway() -> None:
     talk = Conversation()
     talk.a.ping(b"12345678")
@@ -296,6 +308,8 @@ def offence(*parts: bytes, **changes: Any) -> ProtocolError:
         ([HELLO_BYTES, encode(frames.REQUEST, 1, b'{"m":"x","b":-1}')], "body"),
         ([HELLO_BYTES, encode(frames.REQUEST, 1, b'{"m":"x","b":true}')], "body"),
         ([HELLO_BYTES, encode(frames.RESPONSE, 1, b"1")], "stream"),
+        ([HELLO_BYTES, encode(frames.EVENT, 1, b"1")], "stream"),
+        ([HELLO_BYTES, encode(frames.EVENT, 0, b"{")], "json"),
         ([HELLO_BYTES, encode(frames.DATA, 1, b"stray")], "credit"),
         ([HELLO_BYTES, encode(frames.CREDIT, 1, b"12")], "credit"),
         ([HELLO_BYTES, encode(frames.CANCEL, 2)], "stream"),

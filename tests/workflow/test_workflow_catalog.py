@@ -9,15 +9,18 @@ from typing import Any
 import attrs
 import pytest
 import trio
+from trio.testing import MockClock
 
 from praxis.config.schema import Breaker, Keepalive, Routing
 from praxis.model.errors import CODES, PraxisError
+from praxis.model.load import IDLE, Load
 from praxis.model.peer import PeerState
 from praxis.model.tool import CallContext, Tool, ToolRef, ToolResult
 from praxis.observe.events import EventBus
 from praxis.observe.metrics import Metrics
 from praxis.peers.entry import PeerEntry
 from praxis.peers.link import PeerLink
+from praxis.peers.load import FADES, FORGOTTEN, HELD, Word
 from praxis.peers.record import PeerRecord
 from praxis.peers.registry import PeerRegistry
 from praxis.peers.request import PeerRequest
@@ -85,11 +88,14 @@ def make_link(pipe: MemoryPipe, name: str, peer_id: str, answer: Callable[[PeerR
 
 
 @asynccontextmanager
-async def connected(answer: Callable[[PeerRequest], Any]) -> AsyncIterator[Setting]:
+async def connected(
+    answer: Callable[[PeerRequest], Any], *, address: str = "test", cpu: float = 0.0
+) -> AsyncIterator[Setting]:
     bus, (one, two) = EventBus(clock=lambda: 0.0), pipe_pair()
     registry, peers = ToolRegistry("me", bus=bus, metrics=Metrics()), PeerRegistry("me", bus=bus, clock=lambda: 0.0)
     registry.add(Echo())
     link, other = make_link(one, "me", "px-other", answer), make_link(two, "other", "px-me", answer)
+    link.address = address
     async with trio.open_nursery() as nursery:
         nursery.start_soon(link.run)
         nursery.start_soon(other.run)
@@ -99,7 +105,7 @@ async def connected(answer: Callable[[PeerRequest], Any]) -> AsyncIterator[Setti
         peers.adopt(entry, link)
         peers.introduce(entry, PeerRecord("px-other", "other", 1, 1, tags=("echo", "x")), [tool("other:fs/echo")])
         routing = Routing(("echo",), breaker=Breaker(1))
-        catalog = Catalog(registry, peers, routing, bus=bus, draw=lambda: 0.0, tags=("ECHO", "fs"))
+        catalog = Catalog(registry, peers, routing, bus=bus, draw=lambda: 0.0, tags=("ECHO", "fs"), cpu=lambda: cpu)
         yield Setting(registry, peers, catalog, entry, link, bus)
         nursery.cancel_scope.cancel()
 
@@ -222,6 +228,29 @@ async def test_owners_are_measured_by_what_they_say_and_where_they_are() -> None
         }
         setting.registry.in_flight = 3
         assert setting.weighed()["me"].in_flight == 3, "calls of peers are load too"
+
+
+async def test_what_an_owner_says_of_its_load_counts_until_it_fades(autojump_clock: MockClock) -> None:
+    async with connected(lambda _: {}) as setting:
+        setting.link.told = Word(Load(12, 4, 0.03, 0.9), trio.current_time())
+        assert setting.weighed()["other"].told == Load(12, 4, 0.03, 0.9)
+        assert setting.weighed()["me"].told == IDLE
+        route = setting.catalog.weighed(setting.catalog.snapshot().route(ToolRef("echo")))
+        words = "busy with 12 calls of others, 4 of them wait, loop 30 ms late, CPU 90%"
+        assert [words in score.reason for score in route.choice.scores] == [False, True]
+        (view,) = setting.peers.views()
+        assert (view.load, view.told) == (0, Load(12, 4, 0.03, 0.9))
+        await trio.sleep(HELD + FADES)
+        assert setting.weighed()["other"].told.calls == pytest.approx(6)
+        await trio.sleep(FORGOTTEN)
+        assert setting.weighed()["other"].told == IDLE
+
+
+async def test_the_cpu_of_this_machine_is_the_same_for_every_agent_on_it() -> None:
+    async with connected(lambda _: {}, address="127.0.0.1:4001", cpu=0.8) as setting:
+        setting.link.told = Word(Load(12, cpu=1.0), trio.current_time())
+        assert [measure.told.cpu for measure in setting.weighed().values()] == [0.8, 0.8]
+        assert setting.weighed()["other"].told.calls == 12
 
 
 async def test_a_route_whose_owner_has_gone_asks_it_last() -> None:

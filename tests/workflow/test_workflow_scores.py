@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from random import Random
 from typing import Any
@@ -11,7 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from praxis.config.schema import Weights
+from praxis.model.load import Load
+from praxis.peers.load import rounded
 from praxis.workflow.scores import (
+    BY_CHANCE,
+    CALM,
     FLOOR,
     HALF_RTT,
     SLACK,
@@ -49,6 +54,12 @@ BETTER = {
     "specialization": (Measure(), Measure(tags=("gpu",))),
     "load": (Measure(in_flight=3), Measure()),
     "locality": (Measure(place="segment"), Measure(place="host")),
+}
+BUSY = {
+    "calls of others": Load(calls=32),
+    "calls that wait": Load(calls=12, waiting=12),
+    "lag": Load(lag=0.064),
+    "cpu": Load(cpu=1.0),
 }
 
 
@@ -88,6 +99,84 @@ def test_load_is_measured_against_the_least_loaded(measures: tuple[Measure, ...]
     assert [each.load for each in scored(*measures)] == pytest.approx(load, abs=0.002)
 
 
+@pytest.mark.parametrize(
+    ("told", "load"),
+    [
+        (Load(8), 0.5),
+        (Load(8, 8), 1 / 3),
+        (Load(lag=FLOOR), 1),
+        (Load(lag=5 * FLOOR), 1 / 3),
+        (Load(cpu=CALM), 1),
+        (Load(cpu=0.75), 2 / 3),
+        (Load(cpu=1.0), 0.5),
+        (Load(8, 0, 5 * FLOOR, 1.0), 1 / 12),
+    ],
+)
+def test_what_an_owner_says_of_itself_is_part_of_its_load(told: Load, load: float) -> None:
+    busy, idle = scored(Measure(told=told), Measure())
+    assert (busy.load, idle.load) == pytest.approx((load, 1))
+    assert busy.seen == idle.seen == 1
+
+
+def test_a_loop_that_is_late_is_no_matter_to_calls_that_take_much_longer() -> None:
+    slow = Measure(seconds=1.0, expected=1.0)
+    assert [each.load for each in scored(slow._replace(told=Load(lag=0.2)), slow)] == [1, 1]
+
+
+@pytest.mark.parametrize("told", BUSY.values(), ids=BUSY)
+@pytest.mark.parametrize("busy", [0, 1])
+def test_an_owner_that_says_it_is_busy_gets_less_but_not_nothing(told: Load, busy: int) -> None:
+    measures = [Measure(place="host", told=told if i == busy else Load()) for i in range(2)]
+    chance = Random(7).random
+    for weights in (EVEN, only("load")):
+        found = [ordered(*measures, weights=weights, chance=chance) for _ in range(2000)]
+        share = sum(each.indexes[0] == busy for each in found) / 2000
+        burden = 1 / scored(*measures)[busy].load
+        assert share == pytest.approx(burden**-0.5 / (1 + burden**-0.5), abs=0.04)
+        assert share < 0.45
+        assert {each.reason for each in found} == {"the less loaded of two out of 2 alike", BY_CHANCE}
+    unheeded = Counter(ordered(*measures, weights=Weights(load=0.0), chance=chance).indexes[0] for _ in range(2000))
+    assert unheeded[busy] / 2000 == pytest.approx(0.5, abs=0.04)
+
+
+def test_what_we_see_ourselves_decides_where_the_owners_say_the_same() -> None:
+    ours, told = Measure(in_flight=3, told=Load(16)), Measure(told=Load(16))
+    chance = Random(7).random
+    assert {ordered(ours, told, chance=chance).indexes[0] for _ in range(100)} == {1}
+    assert {ordered(ours._replace(told=Load(32)), told, chance=chance).indexes[0] for _ in range(100)} == {1}
+
+
+def test_a_word_draws_calls_to_one_that_fits_less_well_but_not_all_of_them() -> None:
+    near, far = Measure(place="host", told=Load(100)), Measure(place="elsewhere")
+    chance = Random(7).random
+    found = Counter((each.indexes[0], each.reason) for each in (ordered(near, far, chance=chance) for _ in range(1000)))
+    assert set(found) == {(1, "the best score of 2"), (0, BY_CHANCE)}
+    assert 0.3 < found[0, BY_CHANCE] / 1000 < 0.5
+    assert ordered(near._replace(told=Load(2)), far).indexes[0] == 0, "a little load is no matter"
+
+
+@pytest.mark.parametrize(("owners", "callers"), [(2, 16), (2, 64), (2, 400), (3, 64), (3, 300), (8, 400)])
+@pytest.mark.parametrize("seed", range(5))
+def test_many_callers_that_hear_the_same_old_words_are_no_herd(owners: int, callers: int, seed: int) -> None:
+    """In each round all callers choose by what the owners said after the round before; the first words are the worst:
+    all calls are with one owner."""
+    draw = Random(seed).random
+    words = [rounded(Load(float(callers) if i == 0 else 0.0)) for i in range(owners)]
+    even = callers / owners
+    noise = 4 * math.sqrt(even)
+    rounds = []
+    for _ in range(30):
+        measures = [Measure(place="host", told=word) for word in words]
+        chosen = Counter(ordered(*measures, chance=draw).indexes[0] for _ in range(callers))
+        rounds.append([chosen[i] for i in range(owners)])
+        words = [rounded(Load(float(count))) for count in rounds[-1]]
+    first, later = rounds[0], rounds[4:]
+    assert first[0] < even, "the busy one is spared"
+    assert max(first) < callers, "and nobody else is run down"
+    assert all(abs(count - even) < 0.2 * even + noise for counts in later for count in counts), later
+    assert all(abs(sum(counts) / len(later) - even) < 0.15 * even for counts in zip(*later, strict=True)), later
+
+
 def test_a_round_trip_makes_a_place_farther_and_no_place_comes_before_this_agent() -> None:
     rtts = (None, 0.0002, 0.01, HALF_RTT, 1.0)
     localities = [scored(Measure(place="host", rtt=rtt))[0].locality for rtt in rtts]
@@ -106,6 +195,7 @@ MEASURES = st.builds(
     tags=st.lists(st.text(), max_size=64).map(tuple),
     place=st.sampled_from(["agent", "host", "segment", "elsewhere"]),
     rtt=st.none() | st.floats(0, 1e4),
+    told=st.builds(Load, *[st.floats(0, 1e6)] * 3, st.floats(0, 1)),
 )
 WEIGHTS = st.builds(Weights, **{factor: st.floats(0, 1000) for factor in FACTORS})
 
@@ -206,6 +296,12 @@ def test_a_place_is_what_both_addresses_prove(theirs: str, ours: str, place: str
 
 def test_what_made_the_scores_is_said_in_words() -> None:
     assert describe(Measure()) == "idle; this agent"
+    told = Load(12, 3, 0.03, 0.9)
+    text = "busy with 12 calls of others, 3 of them wait, loop 30 ms late, CPU 90%"
+    assert describe(Measure(told=told, place="host")) == f"{text}; this host"
+    assert describe(Measure(in_flight=2, told=told)) == f"2 in flight; {text}; this agent"
+    assert describe(Measure(told=Load(1))) == "busy with 1 call of others; this agent"
+    assert describe(Measure(told=Load(0.4, 0.4, 0.0004, CALM))) == "idle; this agent", "faded, or nothing to speak of"
     measure = Measure("open", 0.512, 3, 0.0123, 2.0, ("gpu", "big"), "segment", 0.0004)
     assert describe(measure) == (
         "asked last after failures; 51% failed lately; 3 in flight; 12.3 ms a call; one is out for 2e+03 ms; "
