@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -58,9 +58,7 @@ def victim(folder: Path, port: int) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-async def test_every_caller_is_told_and_none_hangs(
-    tmp_path: Path, record_property: Callable[[str, object], None]
-) -> None:
+async def test_every_caller_is_told_and_none_hangs(tmp_path: Path) -> None:
     port = free_discovery_port()
     config = make_config("caller", key=KEY.text, discovery_port=port, folder=tmp_path)
     config = attrs.evolve(config, runs=attrs.evolve(config.runs, max_concurrent=2 * CALLS))
@@ -94,7 +92,7 @@ async def test_every_caller_is_told_and_none_hangs(
                     killed_at = trio.current_time()
                     calling.cancel_scope.deadline = killed_at + AT_ONCE
                 assert not calling.cancel_scope.cancelled_caught, f"{CALLS - len(told)} callers hang"
-                record_property("seconds", round(trio.current_time() - killed_at, 3))
+                print(f"the last was told after {trio.current_time() - killed_at:.2f} s")
             one.stopping.set()
     assert len(told) == CALLS
     clear = ("the line to victim is lost: ", "agent victim is not connected any more", "can be reached")
