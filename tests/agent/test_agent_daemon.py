@@ -17,9 +17,12 @@ from typing import Any
 import attrs
 import pytest
 
+from praxis.dev import free_discovery_port
 from tests.support.processes import alive, parent_of
 
 ROOT = Path(__file__).parents[2]
+AT_ONCE = 10.0
+"""Seconds that tell ending from waiting, on a busy machine too: what would be waited for takes 20 or more."""
 PORTS = ("http.port", "websocket.port", "sse.port", "p2p.port")
 
 
@@ -54,7 +57,7 @@ def command(*settings: str) -> list[str]:
 
 def environment(folder: Path) -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    return {**kept, "PRAXIS_STATE_DIR": str(folder / "state"), "DISCOVERY_PORT": "60530"}
+    return {**kept, "PRAXIS_STATE_DIR": str(folder / "state"), "DISCOVERY_PORT": str(free_discovery_port())}
 
 
 @pytest.fixture
@@ -80,9 +83,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
         process.communicate()
 
 
-def config_with_sleeper(folder: Path) -> str:
+def config_with_sleeper(folder: Path, grace: int) -> str:
     return f"""
-agent: {{shared_dir: {folder}/shared, stop_grace: 3}}
+agent: {{shared_dir: {folder}/shared, stop_grace: {grace}}}
 mcp:
   servers:
     - name: demo
@@ -92,13 +95,13 @@ mcp:
 
 
 def test_sigterm_ends_an_idle_agent_at_once_with_0(start: Start) -> None:
-    code, took = start().stop()
+    code, took = start("agent.stop_grace=20").stop()
     assert code == 0
-    assert took < 2
+    assert took < AT_ONCE
 
 
 def test_what_runs_may_finish_within_the_grace(start: Start, tmp_path: Path) -> None:
-    daemon = start(config=config_with_sleeper(tmp_path))
+    daemon = start(config=config_with_sleeper(tmp_path, grace=20))
     until_tool(daemon, "long_task")
     with subprocess.Popen(
         [sys.executable, "-c", ASK, str(daemon.ready["http"][1]), "CALL long_task 1"], stdout=subprocess.PIPE, text=True
@@ -108,11 +111,11 @@ def test_what_runs_may_finish_within_the_grace(start: Start, tmp_path: Path) -> 
         said, _ = asking.communicate(timeout=20)
     assert json.loads(said)["status"] == "succeeded"
     assert code == 0
-    assert took < 3
+    assert took < AT_ONCE
 
 
 def test_what_does_not_finish_is_cancelled_and_its_caller_told(start: Start, tmp_path: Path) -> None:
-    daemon = start(config=config_with_sleeper(tmp_path))
+    daemon = start(config=config_with_sleeper(tmp_path, grace=3))
     until_tool(daemon, "long_task")
     pid_file = tmp_path / "pid"
     program = f"CALL long_task 60 {pid_file}"
@@ -125,12 +128,12 @@ def test_what_does_not_finish_is_cancelled_and_its_caller_told(start: Start, tmp
         said, _ = asking.communicate(timeout=20)
     assert json.loads(said)["status"] == "cancelled"
     assert code == 0
-    assert 3 <= took < 6
+    assert 3 <= took < 3 + AT_ONCE
     until(lambda: not alive(child))
 
 
 def test_a_second_signal_ends_at_once(start: Start, tmp_path: Path) -> None:
-    daemon = start(config=config_with_sleeper(tmp_path))
+    daemon = start(config=config_with_sleeper(tmp_path, grace=20))
     until_tool(daemon, "long_task")
     pid_file = tmp_path / "pid"
     with subprocess.Popen(
@@ -144,12 +147,12 @@ def test_a_second_signal_ends_at_once(start: Start, tmp_path: Path) -> None:
         time.sleep(0.3)  # real time: the signals must not fall together
         code, took = daemon.stop()
     assert code == -signal.SIGTERM
-    assert took < 1
+    assert took < AT_ONCE
     until(lambda: not alive(child))
 
 
 def test_sigkill_leaves_no_child(start: Start, tmp_path: Path) -> None:
-    daemon = start(config=config_with_sleeper(tmp_path))
+    daemon = start(config=config_with_sleeper(tmp_path, grace=3))
     until_tool(daemon, "long_task")
     children = descendants(daemon.process.pid)
     assert len(children) >= 2  # the guard and the server

@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from praxis.config.schema import Config
-from praxis.dev import RunningAgent, make_config, start
+from praxis.dev import RunningAgent, free_discovery_port, make_config, start
 from praxis.model.errors import PraxisError
 from praxis.model.tool import ToolRef
 from praxis.net.serve import host_port
@@ -26,10 +26,10 @@ async def star(
 ) -> AsyncIterator[Sequence[RunningAgent]]:
     """Two agents that know each other by way of a third one alone; "large" begins at two."""
     monkeypatch.setattr("praxis.peers.dialer.neighbours", lambda own, others: frozenset())
-    key = NetworkKey.generate().text
+    key, port = NetworkKey.generate().text, free_discovery_port()
 
     def config(name: str, *nodes: str) -> Config:
-        made = make_config(name, key=key, discovery_port=60_540, folder=folder)
+        made = make_config(name, key=key, discovery_port=port, folder=folder)
         discovery = attrs.evolve(made.p2p.discovery, enabled=False)
         p2p = attrs.evolve(made.p2p, discovery=discovery, bootstrap_nodes=nodes, max_peers=1, enable_dht=lookup)
         shared = None if name == "one" else made.agent.shared_dir
