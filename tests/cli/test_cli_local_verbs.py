@@ -76,7 +76,7 @@ def test_every_problem_is_told_at_once_with_its_place_and_is_2(praxis: Praxis, t
     assert head == "praxis: the configuration cannot be used:"
     assert [problem.split(": ")[0] for problem in problems] == [
         *("  bad.yaml:2", "  bad.yaml:4", "  bad.yaml:6"),
-        "  flag --sse-prot",
+        "  --set sse.prot",
     ]
     assert "did you mean" in problems[0] and "name" in problems[0]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.yaml"]
@@ -123,7 +123,7 @@ def test_show_says_where_each_value_comes_from(praxis: Praxis, config: Path, mon
     assert found["agent.name"] == "agent.yaml:2"
     assert found["http.port"] == "agent.yaml:5"
     assert found["websocket.port"] == "environment WEBSOCKET_PORT"
-    assert found["sse.port"].startswith("flag ")
+    assert found["sse.port"].startswith("--set ")
     assert found["http.host"] == "default"
 
 
@@ -137,7 +137,7 @@ def test_changes_made_at_run_time_stand_over_the_file_and_under_the_rest(
     found = rows(praxis("config", "show", "--sources", "--config", str(config), "--set", "sse.port=0"))
     assert found["http.port"] == f"overlay {OVERLAY}:2"
     assert found["websocket.port"] == "environment WEBSOCKET_PORT"
-    assert found["sse.port"].startswith("flag ")
+    assert found["sse.port"].startswith("--set ")
     assert "port: 8200\n" in praxis("config", "show", "--config", str(config)).out
     overlay.write_text("http: {prot: 1}\n")
     said = praxis("config", "check", "--config", str(config))
