@@ -126,7 +126,11 @@ def load(
     if config is not None:
         config = _rebase(config, (), lenient.root, environ)
         place = state_dir(config, environ)
-        found += lenient.judge((*check(config, place), *(look(config, place) if look else ())))
+        found += lenient.judge(check(config, place))
+        if look:
+            told = {problem.path for problem in found}
+            seen = (problem for problem in look(config, place) if told.isdisjoint((problem.path, *problem.beside)))
+            found += lenient.judge(seen)
         directory = None if any(map(lenient.doubts, _FIXED)) else place
     problems += (_told(root, problem) for problem in found)
     if problems or config is None:
@@ -149,7 +153,7 @@ def _exists(path: Path) -> bool:
     """False only if there is certainly nothing; what cannot be looked at is left to the reader to complain about."""
     try:
         path.stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError:
         return True
