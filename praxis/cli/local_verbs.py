@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from praxis.access.tokens import TokenStore
     from praxis.config.load import Loaded, Look
 
+OTHERS = "another agent is meant with --config FILE, AGENT_CONFIG or --set agent.name=NAME"
+"""For verbs about what is in a state directory, where it is not there."""
+
 
 def run(options: argparse.Namespace) -> int:
     """Start an agent and serve until a signal."""
