@@ -172,6 +172,7 @@ class Agent:
             boot=self._boot,
             services=self._services,
             addresses=self._addresses,
+            discovery_trouble=lambda: self.member.discovery_trouble,
         )
         register_gauges(self.metrics, self._status, name=config.agent.name, bus=self.bus)
 

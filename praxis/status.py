@@ -38,6 +38,7 @@ class Status:
         boot: int,
         services: Mapping[str, SupervisedService],
         addresses: Mapping[str, tuple[str, int]],
+        discovery_trouble: Callable[[], str],
     ) -> None:
         self.draining = False
         """True from the request to stop on."""
@@ -49,6 +50,7 @@ class Status:
         self._boot = boot
         self._services = services
         self._addresses = addresses
+        self._discovery_trouble = discovery_trouble
         self._started = time.monotonic()
 
     def card(self) -> AgentCard:
@@ -94,6 +96,8 @@ class Status:
         for name, service in self._services.items():
             if service.state is ServiceState.BACKING_OFF:
                 checks[name] = Check("degraded", service.last_outage or "", "it is started again by itself")
+            elif name == "discovery" and (trouble := self._discovery_trouble()):
+                checks[name] = Check("degraded", trouble, "an interface that comes is used by itself; else correct it")
             else:
                 checks[name] = Check("healthy")
         for source in self.registry.sources():

@@ -272,3 +272,16 @@ async def test_a_peer_that_stops_finishes_what_it_runs_and_is_asked_nothing_new(
             with pytest.raises(PraxisError) as caught:
                 await one.agent.executor.execute("CALL agent-2:slow/wait", ANN)
             assert caught.value.code == "not_found"
+
+
+async def test_an_interface_that_is_not_there_shows_in_health(tmp_path: Path) -> None:
+    def change(config: Config) -> Config:
+        discovery = attrs.evolve(config.p2p.discovery, interfaces=("nosuch0",))
+        return attrs.evolve(config, p2p=attrs.evolve(config.p2p, host="0.0.0.0", discovery=discovery))
+
+    async with network(1, tmp_path, change=change) as (one,):
+        report = one.agent._status.health()
+        assert (report.status, report.checks["discovery"].status) == ("degraded", "degraded")
+        assert "the network interface nosuch0 is not there" in report.checks["discovery"].reason
+    async with network(1, tmp_path / "more") as (one,):
+        assert one.agent._status.health().checks["discovery"].status == "healthy"
