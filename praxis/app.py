@@ -179,7 +179,9 @@ class Agent:
     def _make_sources(self, base_dir: Path) -> list[McpSource]:
         config = self._config
         if config.agent.shared_dir is not None:
-            config.agent.shared_dir.mkdir(parents=True, exist_ok=True)
+            if not config.agent.shared_dir.exists():
+                config.agent.shared_dir.mkdir(parents=True, exist_ok=True)
+                logger.info("made agent.shared_dir, %s", config.agent.shared_dir)
             self.registry.add(FileTools(config.agent.shared_dir, agent=config.agent.name))
         if not config.mcp.enabled:
             return []
