@@ -65,10 +65,15 @@ def config_check(options: argparse.Namespace) -> int:
 
 def config_show(options: argparse.Namespace) -> int:
     """Print every value, with `--sources` where it comes from."""
-    from praxis.config.save import dump
+    from praxis.cli.output import emit
+    from praxis.config.save import dump, plain_values
 
     loaded = load_options(options)
-    if options.sources:
+    if options.sources and options.output:
+        emit(dict(loaded.sources), options.output)
+    elif options.output == "json":
+        emit(plain_values(loaded.config, mask_secrets=True), "json")
+    elif options.sources:
         width = max(map(len, loaded.sources))
         for key, source in loaded.sources.items():
             print(f"{key.ljust(width)}  {source}")
@@ -106,7 +111,8 @@ def token_list(options: argparse.Namespace) -> int:
 
     with told():
         rows = [[token.id, token.role, token.name] for token in _tokens(options).list()]
-    emit(rows, "table", columns=("ID", "ROLE", "NAME"), rows=rows)
+    value = [{"id": id, "role": role, "name": name} for id, role, name in rows]
+    emit(value, options.output, columns=("ID", "ROLE", "NAME"), rows=rows)
     return OK
 
 

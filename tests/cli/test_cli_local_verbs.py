@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import stat
 from pathlib import Path
 
 import pytest
+import yaml
 
+from praxis import __version__
 from praxis.access.tokens import TokenStore
 from praxis.cli.client import OK, USAGE
 from praxis.config.load import OVERLAY, load
@@ -128,6 +131,17 @@ def test_show_says_where_each_value_comes_from(praxis: Praxis, config: Path, mon
     assert found["http.host"] == "default"
 
 
+def test_show_and_its_sources_come_as_json_and_yaml_too(praxis: Praxis, config: Path) -> None:
+    from_json = json.loads(praxis("config", "show", "-o", "json", "--config", str(config)).out)
+    shown = praxis("config", "show", "-o", "yaml", "--config", str(config))
+    assert shown == praxis("config", "show", "--config", str(config))
+    assert yaml.safe_load(shown.out) == from_json
+    assert (from_json["agent"]["name"], from_json["p2p"]["security"]["network_keys"]) == ("ann", ["***"])
+    sources = json.loads(praxis("config", "show", "--sources", "-o", "json", "--config", str(config)).out)
+    assert (sources["agent.name"], sources["http.host"]) == ("agent.yaml:2", "default")
+    assert yaml.safe_load(praxis("config", "show", "--sources", "-o", "yaml", "--config", str(config)).out) == sources
+
+
 def test_changes_made_at_run_time_stand_over_the_file_and_under_the_rest(
     praxis: Praxis, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -188,6 +202,9 @@ def test_a_token_is_shown_once_and_lets_in_until_it_is_revoked(praxis: Praxis, c
     head, row = listed.out.splitlines()
     assert (head.split(), row.split()[1:]) == (["ID", "ROLE", "NAME"], ["admin", "ann"])
     assert made.out.strip() not in listed.out
+    (token,) = json.loads(praxis("token", "ls", "-o", "json", "--config", str(config)).out)
+    assert token == {"id": row.split()[0], "role": "admin", "name": "ann"}
+    assert praxis("token", "ls", "-o", "yaml", "--config", str(config)).out.startswith("- id: ")
     gone = praxis("token", "revoke", row.split()[0], "--config", str(config))
     assert (gone.code, gone.out, gone.err) == (OK, "", f"praxis: revoked {row.split()[0]}\n")
     assert store.verify(made.out.strip()) is None
@@ -227,3 +244,7 @@ def test_a_network_has_1_to_50_agents(praxis: Praxis, number: str) -> None:
     said = praxis("dev", "--agents", number)
     assert (said.code, said.out) == (USAGE, "")
     assert "--agents takes 1 to 50" in said.err
+
+
+def test_the_version_is_a_verb_and_a_flag(praxis: Praxis) -> None:
+    assert praxis("--version") == praxis("version") == Said(OK, f"{__version__}\n", "")
