@@ -19,7 +19,7 @@ import trio
 
 from praxis import __version__
 from praxis.access.authorize import Policy
-from praxis.access.entrance import LOCAL, Entrance, ListenerKind, check_binding
+from praxis.access.entrance import LOCAL, Entrance
 from praxis.access.tokens import TokenStore
 from praxis.api.guard import PRINCIPAL, guard
 from praxis.api.http import make_api, make_sse
@@ -27,8 +27,9 @@ from praxis.api.services import Services
 from praxis.config.schema import Config
 from praxis.gateway.endpoints import McpEndpoints
 from praxis.gateway.local import LocalGateway
+from praxis.listeners import check_listeners, make_entrance
 from praxis.net.http_server import serve_http
-from praxis.net.serve import is_loopback, open_listeners, open_unix_listener
+from praxis.net.serve import open_listeners, open_unix_listener
 from praxis.net.supervision import SupervisedService
 from praxis.observe.events import EventBus
 from praxis.observe.load import LoadMeter
@@ -117,22 +118,7 @@ class Agent:
         self.metrics = Metrics()
         self.meter = LoadMeter(self.metrics)
         self._tokens = TokenStore(config.access.tokens_file or state_dir / "tokens.json")
-        wide = []
-        for name in ("http", "websocket", "sse"):
-            section = getattr(config, name)
-            if section.enabled:
-                loopback = is_loopback(section.host)
-                wide += [] if loopback else [f"{name} at {section.host}"]
-                check_binding(
-                    section.host,
-                    loopback=loopback,
-                    insecure=config.access.insecure,
-                    tokens=self._tokens,
-                    where=f"{name}.host",
-                )
-        if config.access.insecure and wide:
-            text = "access.insecure: whoever reaches %s may do everything here, without a token"
-            logger.warning(text, " or ".join(wide))
+        check_listeners(config, self._tokens)
         self._policy = Policy(config.export)
         if config.p2p.trust.mode == "open":
             logger.warning("p2p is open: whoever reaches this agent may join its network and call what it exports")
@@ -189,6 +175,7 @@ class Agent:
             services=self._services,
             addresses=self._addresses,
             logs=logs,
+            discovery_trouble=lambda: self.member.discovery_trouble,
         )
         register_gauges(self.metrics, self._status, name=config.agent.name, bus=self.bus)
         gateway = LocalGateway(config.agent.name, self.executor, self._policy, self.bus, self._status.card, self.peers)
@@ -197,7 +184,9 @@ class Agent:
     def _make_sources(self, base_dir: Path) -> list[McpSource]:
         config = self._config
         if config.agent.shared_dir is not None:
-            config.agent.shared_dir.mkdir(parents=True, exist_ok=True)
+            if not config.agent.shared_dir.exists():
+                config.agent.shared_dir.mkdir(parents=True, exist_ok=True)
+                logger.info("made agent.shared_dir, %s", config.agent.shared_dir)
             self.registry.add(FileTools(config.agent.shared_dir, agent=config.agent.name))
         if not config.mcp.enabled:
             return []
@@ -308,16 +297,7 @@ class Agent:
         )
 
     def _entrance(self, host: str, *, unix: bool = False) -> Entrance:
-        access = self._config.access
-        listener: ListenerKind = "unix" if unix else "loopback" if is_loopback(host) else "network"
-        return Entrance(
-            listener=listener,
-            allowed_hosts=access.allowed_hosts,
-            allowed_origins=access.allowed_origins,
-            bound_host=host,
-            insecure=access.insecure,
-            tokens=self._tokens,
-        )
+        return make_entrance(self._config.access, self._tokens, host, unix=unix)
 
     def _port(self, name: str, configured: int) -> int:
         """The configured port; after an outage the one that was had before, where any would do."""
@@ -389,12 +369,3 @@ class Agent:
             while True:
                 await changes.receive()
                 self._publish()
-
-
-def ensure_descriptors() -> None:
-    """Raise the soft limit of open files to the hard one: every peer and client takes one."""
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -6,6 +6,7 @@ import gc
 import json
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -14,7 +15,7 @@ from pathlib import Path
 import attrs
 import trio
 
-from praxis.app import Addresses, Agent, ensure_descriptors
+from praxis.app import Addresses, Agent
 from praxis.config.load import Loaded, state_dir
 from praxis.config.save import secret_values
 from praxis.config.schema import Config
@@ -123,3 +124,10 @@ def _is_told(error: BaseException) -> bool:
 
 def _rest(group: BaseExceptionGroup[BaseException]) -> BaseException | None:
     return group.split(_is_told)[1]
+
+
+def ensure_descriptors() -> None:
+    """Raise the soft limit of open files to the hard one: every peer and client takes one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

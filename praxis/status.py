@@ -39,6 +39,7 @@ class Status:
         boot: int,
         services: Mapping[str, SupervisedService],
         addresses: Mapping[str, tuple[str, int]],
+        discovery_trouble: Callable[[], str],
         logs: Logs | None = None,
     ) -> None:
         self.draining = False
@@ -52,6 +53,7 @@ class Status:
         self._boot = boot
         self._services = services
         self._addresses = addresses
+        self._discovery_trouble = discovery_trouble
         self._started = time.monotonic()
 
     def card(self) -> AgentCard:
@@ -97,6 +99,8 @@ class Status:
         for name, service in self._services.items():
             if service.state is ServiceState.BACKING_OFF:
                 checks[name] = Check("degraded", service.last_outage or "", "it is started again by itself")
+            elif name == "discovery" and (trouble := self._discovery_trouble()):
+                checks[name] = Check("degraded", trouble, "an interface that comes is used by itself; else correct it")
             else:
                 checks[name] = Check("healthy")
         for source in self.registry.sources():
@@ -105,8 +109,8 @@ class Status:
                 checks[f"source {source.name}"] = Check("degraded", source.reason, action)
             else:
                 checks[f"source {source.name}"] = Check("healthy")
-        if self.logs is not None and (trouble := self.logs.file_trouble) is not None:
-            checks["log file"] = _log_file(trouble)
+        if self.logs is not None and (lost := self.logs.file_trouble) is not None:
+            checks["log file"] = _log_file(lost)
         if (left := self.certificate_left()) is not None:
             checks["certificate"] = _certificate(left)
         conflicts = self.peers.conflicts

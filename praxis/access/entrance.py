@@ -137,6 +137,6 @@ def check_binding(host: str, *, loopback: bool, insecure: bool, tokens: TokenSto
         raise PraxisError(
             "invalid",
             f"{host} can be reached by others, and there is no token that they would have to show",
-            hint="make one with `praxis token new`, bind 127.0.0.1, or set access.insecure: true",
+            hint="make one with `praxis token new` and the same --config, bind 127.0.0.1, or set access.insecure: true",
             where=where,
         )

@@ -216,6 +216,11 @@ class Member:
         self._discovery = self._make_discovery(self._port)
         await self._discovery.run(task_status=task_status)
 
+    @property
+    def discovery_trouble(self) -> str:
+        """What keeps discovery from working as it is configured; "" while nothing does."""
+        return self._discovery.trouble if self._discovery is not None else ""
+
     async def rekey(self, identity: Identity) -> bool:
         """Show and believe this from now on; returns when every line rests on it, False when none had to change."""
         if self._discovery is not None:

@@ -12,6 +12,7 @@ import pytest
 import trio
 
 from praxis.access.principal import Principal
+from praxis.app import Agent
 from praxis.config.schema import Config, Export, Routing
 from praxis.dev import RunningAgent, free_discovery_port, make_config, network, start
 from praxis.model.errors import PraxisError
@@ -338,3 +339,27 @@ async def test_a_peer_that_stops_finishes_what_it_runs_and_is_asked_nothing_new(
             with pytest.raises(PraxisError) as caught:
                 await one.agent.executor.execute("CALL agent-2:slow/wait", ANN)
             assert caught.value.code == "not_found"
+
+
+async def test_an_interface_that_is_not_there_shows_in_health(tmp_path: Path) -> None:
+    def change(config: Config) -> Config:
+        discovery = attrs.evolve(config.p2p.discovery, interfaces=("nosuch0",))
+        return attrs.evolve(config, p2p=attrs.evolve(config.p2p, host="0.0.0.0", discovery=discovery))
+
+    async with network(1, tmp_path, change=change) as (one,):
+        report = one.agent._status.health()
+        assert (report.status, report.checks["discovery"].status) == ("degraded", "degraded")
+        assert "the network interface nosuch0 is not there" in report.checks["discovery"].reason
+    async with network(1, tmp_path / "more") as (one,):
+        assert one.agent._status.health().checks["discovery"].status == "healthy"
+
+
+async def test_a_shared_folder_that_is_made_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    for folder in (tmp_path / "new" / "one", tmp_path):
+        config = make_config("ann", key=NetworkKey.generate().text, discovery_port=61000, folder=tmp_path)
+        config = attrs.evolve(config, agent=attrs.evolve(config.agent, shared_dir=folder))
+        Agent(config, base_dir=tmp_path, state_dir=tmp_path / "state")
+    told = [record.getMessage() for record in caplog.records if "shared_dir" in record.getMessage()]
+    assert told == [f"made agent.shared_dir, {tmp_path}/new/one"]
+    assert (tmp_path / "new" / "one").is_dir()

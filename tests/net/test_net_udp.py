@@ -90,6 +90,7 @@ async def test_only_the_named_interfaces_are_used_and_heard(caplog: pytest.LogCa
         listening(port, interfaces=("lo", "no-such-one")) as (hearing, at_hearing),
     ):
         assert (await deaf.send_everywhere(b"x")).paths == 0
+        assert deaf.missing == hearing.missing == {"no-such-one"}
         assert (await hearing.send_everywhere(b"one")).paths == 2
         await at_hearing.take(2)
         await hearing.send_to(b"to one of us", "127.0.0.1", port)
