@@ -16,8 +16,9 @@ from praxis.config.tree import Node
 
 _STAND_IN = "-"
 """For a key that must be there and is not; all such keys are names, and this is one."""
-_ROUNDS = 3
-"""The first finds the mistakes, the second keys that are missing because they were mistakes, the third nothing."""
+_ROUNDS = 4
+"""The first finds the mistakes; the second what is wrong with lists that had some in them, and keys that are missing
+because they were mistakes; the third finds nothing."""
 
 
 @attrs.frozen
@@ -59,7 +60,7 @@ def structure_leniently(root: Node, unusable: Iterable[PathTo]) -> Lenient:
     """The tree structured without its mistakes. Values at `unusable` are known to be wrong, and told elsewhere."""
     strict, wrong, missing, meant = Strict(), set(unusable), set[PathTo](), set[PathTo]()
     told: tuple[Problem, ...] = ()
-    for number in range(_ROUNDS):
+    for _ in range(_ROUNDS):
         kept: dict[PathTo, list[int]] = {}
         sound = _without(root, (), wrong, missing, kept)
         lenient = Lenient(None, sound, told, frozenset(wrong | missing | meant), kept)
@@ -67,8 +68,7 @@ def structure_leniently(root: Node, unusable: Iterable[PathTo]) -> Lenient:
             return attrs.evolve(lenient, config=strict.structure(sound.plain(), Config))
         except StrictError as error:
             problems = error.problems
-        if number == 0:
-            told = lenient.judge(problems)
+        told += lenient.judge(problems)
         meant |= {p.meant for p in problems if p.meant is not None and root.find(p.meant) is None}
         for path in (lenient.whole_path(problem.path) for problem in problems):
             place = root.nearest_path(path)

@@ -250,7 +250,7 @@ class Discovery:
         if self._unheard != (not sent.paths):
             self._unheard = not sent.paths
             if self._unheard:
-                reasons = "; ".join(sent.errors[:4]) or "neither multicast nor broadcast is on"
+                reasons = "; ".join(sent.errors[:4]) or self.trouble or "neither multicast nor broadcast is on"
                 log.warning("cannot announce this agent on any interface (%s); going on trying", reasons)
             else:
                 log.info("announcing this agent again, on %d paths", sent.paths)

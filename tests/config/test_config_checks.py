@@ -208,6 +208,13 @@ def test_what_follows_from_a_wrong_key_is_not_told(text: str, write: Write) -> N
     assert len(problems(write(text))) == wrong
 
 
+def test_a_list_is_looked_at_as_a_whole_beside_its_wrong_items(write: Write) -> None:
+    assert problems(write("agent:\n  tags:\n    - 5\n    - ''\n")) == [
+        "agent.yaml:2: agent.tags: expected tags of 1 to 128 characters, got ''",
+        "agent.yaml:3: agent.tags[0]: expected text, got 5 (put it in quotes)",
+    ]
+
+
 def test_a_look_finds_more(write: Write) -> None:
     seen = []
 
