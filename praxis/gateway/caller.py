@@ -88,12 +88,19 @@ class Caller:
         It begins with `opening`, so that the head leaves at once; with `polling` that is an empty event that bears the
         id to come back with. True when all was sent.
         """
-        stream.attach(self)
-        start = [*STREAM_HEADERS, *headers]
-        await self._send({"type": "http.response.start", "status": 200, "headers": start})
         if polling:
             opening = b"id: %b-%d\nretry: %d\ndata: \n\n" % (stream.name.encode(), after, RETRY_MS)
-        await self._push(opening)
+        start = [*STREAM_HEADERS, *headers]
+        stream.attach(self)
+        try:
+            await self._send({"type": "http.response.start", "status": 200, "headers": start})
+            await self._push(opening)
+            await self._follow(stream, after)
+        finally:
+            stream.release(self)
+        return stream.ended and not self.gone
+
+    async def _follow(self, stream: EventStream, after: int) -> None:
         while not self.gone:
             events = stream.after(after)
             if events:
@@ -108,8 +115,6 @@ class Caller:
                 await self._wait(KEEP_ALIVE)
                 if not (self.gone or self._has_news(stream, after)):
                     await self._push(COMMENT)
-        stream.release(self)
-        return stream.ended and not self.gone
 
     def _has_news(self, stream: EventStream, after: int) -> bool:
         if stream.ended or stream.detached or stream.reader is not self:

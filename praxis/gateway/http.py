@@ -232,15 +232,15 @@ class StreamableHttp:
             return
         stream = self._resumption.stream(session, len(requests), readable=asked.reads_streams)
         self._started().start_soon(self._resumption.work, session, requests, stream)
-        caller = asked.caller
-        if await caller.first(stream) and asked.reads_json:
-            await caller.respond(200, _only(stream), [JSON_TYPE])
-        elif caller.gone:
-            stream.scope.cancel()
-        else:
-            self._resumption.keep(session, stream)
-            await caller.pour(stream, polling=session.hello.version == POLLING)
-            self._resumption.let_go(stream)
+        caller, polling = asked.caller, session.hello.version == POLLING
+        try:
+            if await caller.first(stream) and asked.reads_json:
+                await caller.respond(200, _only(stream), [JSON_TYPE])
+            elif not caller.gone:
+                self._resumption.keep(session, stream)
+                await caller.pour(stream, polling=polling)
+        finally:
+            self._resumption.let_go(session, stream)
 
     async def _initialize(self, asked: _Asked, request: Request) -> None:
         hello = read_hello(request.params)
@@ -282,8 +282,10 @@ class StreamableHttp:
         if stream is not session.general:
             stream.detached = False
             self._resumption.hold(stream)
-            await asked.caller.pour(stream, after=after)
-            self._resumption.let_go(stream)
+            try:
+                await asked.caller.pour(stream, after=after)
+            finally:
+                self._resumption.let_go(session, stream)
             return
         relay = trio.CancelScope()
         self._started().start_soon(_relay, session, relay)
@@ -315,7 +317,10 @@ class StreamableHttp:
 
 async def _relay(session: Session, scope: trio.CancelScope) -> None:
     with scope:
-        await session.relay()
+        try:
+            await session.relay()
+        except Exception:  # one stream: it must not take others with it
+            logger.exception("a session can be told of no changes")
 
 
 def _only(stream: EventStream) -> bytes:

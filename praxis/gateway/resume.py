@@ -49,9 +49,13 @@ class Resumption:
         """From now on the stream can be come back to. A session has so many of them at most as it has calls."""
         session.streams[stream.name] = stream
 
-    def let_go(self, stream: EventStream) -> None:
-        """Nobody reads any more, unless somebody else does already."""
-        if stream.reader is None and not stream.ended:
+    def let_go(self, session: Session, stream: EventStream) -> None:
+        """A reader reads no more. What nobody can come back to ends; all else may wait for a while."""
+        if stream.ended:
+            return
+        if stream.name not in session.streams:
+            stream.scope.cancel()
+        elif stream.reader is None:
             stream.scope.deadline = trio.current_time() + RESUME_WITHIN
 
     def hold(self, stream: EventStream) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import attrs
@@ -37,6 +37,7 @@ class Puppet:
         self.notices: list[Notice] = []
         self.wanted: list[Mapping[str, JSON]] = []
         self.go = trio.Event()
+        self.deaf = False
 
     def describe(self) -> Description:
         return Description({"name": "puppet", "version": "1"}, self.capabilities)
@@ -46,6 +47,8 @@ class Puppet:
 
     @asynccontextmanager
     async def subscribe(self, wanted: Mapping[str, JSON], on_notice: Notice) -> AsyncIterator[Mapping[str, JSON]]:
+        if self.deaf:
+            raise RuntimeError("no ears")
         self.notices.append(on_notice)
         self.wanted.append(wanted)
         try:
@@ -172,6 +175,7 @@ class Browser:
     def __init__(self, app: Any, nursery: trio.Nursery) -> None:
         self.app = app
         self.principal = LOCAL
+        self.broken = False
         self._nursery = nursery
 
     def start(self, method: str, body: Any = None, path: str = "/mcp", query: str = "", **headers: str) -> Asking:
@@ -195,6 +199,8 @@ class Browser:
 
         async def send(message: Any) -> None:
             await trio.lowlevel.checkpoint()
+            if self.broken:
+                raise OSError("the connection broke while something was sent")
             assert not answer.over.is_set(), "something was sent after the end"
             if message["type"] == "http.response.start":
                 answer.status = message["status"]
@@ -205,7 +211,8 @@ class Browser:
                     answer.over.set()
 
         async def run() -> None:
-            await self.app(scope, receive, send)
+            with suppress(OSError):
+                await self.app(scope, receive, send)
 
         self._nursery.start_soon(run)
         return Asking(answer, gone.set)

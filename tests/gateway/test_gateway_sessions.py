@@ -290,6 +290,21 @@ async def test_a_tool_lets_its_caller_go_who_comes_back_for_the_answer(autojump_
         assert [message["id"] for message in back.answer.messages] == [3]
 
 
+async def test_a_connection_that_breaks_while_something_is_sent_is_like_one_that_was_closed(
+    autojump_clock: MockClock,
+) -> None:
+    async with endpoint() as at:
+        client = await at.connect()
+        client.call("hold")
+        at.browser.start_call("hold")
+        await settled()
+        at.browser.broken = True
+        await trio.sleep(PATIENCE + 1)
+        assert at.puppet.running == 1, "a session's caller may come back"
+        await trio.sleep(RESUME_WITHIN + 1)
+        assert at.puppet.running == 0
+
+
 async def test_ending_a_session_cancels_all_that_it_has_under_way(autojump_clock: MockClock) -> None:
     async with endpoint() as at:
         client = await at.connect()
@@ -320,6 +335,17 @@ async def test_changes_are_told_on_the_sessions_own_stream() -> None:
         again.hang_up()
         await settled()
         assert at.puppet.notices == []
+
+
+async def test_a_service_that_cannot_tell_of_changes_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    async with endpoint() as at:
+        client = await at.connect()
+        at.puppet.deaf = True
+        stream = client.start(None, "GET")
+        await settled()
+        assert "no ears" in caplog.text
+        assert (await client.ask("ping")).json["result"] == {}
+        assert not stream.answer.over.is_set()
 
 
 async def test_watched_resources_are_told_and_no_longer_watched_ones_not() -> None:
