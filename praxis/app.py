@@ -185,7 +185,7 @@ class Agent:
         if not config.mcp.enabled:
             return []
         sources = []
-        for server in config.mcp.servers:
+        for server in config.mcp_servers:
             source = McpSource(
                 server,
                 limits=config.mcp.limits,

@@ -31,9 +31,7 @@ class Description:
 class McpService(Protocol):
     def describe(self) -> Description: ...
 
-    async def request(
-        self, method: str, params: Mapping[str, JSON], context: CallContext
-    ) -> Mapping[str, JSON]:
+    async def request(self, method: str, params: Mapping[str, JSON], context: CallContext) -> Mapping[str, JSON]:
         """Answer any request that a client may make of a server, except for those about the connection itself
         (``initialize``, ``server/discover``, ``ping``, ``logging/setLevel``, subscribing).
 

@@ -152,8 +152,8 @@ async def test_noise_on_both_outputs_harms_nothing() -> None:
     metrics = Metrics()
     async with running("tests/support/servers/odd.py", "loud", metrics=metrics) as source:
         assert (await source.call("work", {}, CONTEXT)).text == "done"
-        # Three lines before each of the four messages from us.
-        assert 'praxis_mcp_server_faults_total{source="real",fault="noise"} 12' in metrics.render()
+        # Three lines before each of the five messages from us.
+        assert 'praxis_mcp_server_faults_total{source="real",fault="noise"} 15' in metrics.render()
         assert set(source.state().stderr_tail) == {"noise"}
 
 

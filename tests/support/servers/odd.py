@@ -34,7 +34,10 @@ def main(mode: str) -> None:
         if mode == "crash" and method == "tools/call":
             print("MemoryError: out of ideas", file=sys.stderr)
             sys.exit(3)
-        if "id" in message:
+        if "id" in message and method not in results:
+            error = {"code": -32601, "message": f"unknown method {method}"}
+            send({"jsonrpc": "2.0", "id": message["id"], "error": error})
+        elif "id" in message:
             send({"jsonrpc": "2.0", "id": message["id"], "result": results[method]})
         if mode == "deaf" and method == "tools/list":
             time.sleep(600)
