@@ -19,17 +19,10 @@ from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
 
 from praxis.model.errors import PraxisError
 from praxis.model.tool import JSON, CallContext
-from praxis.tools.mcp_connection import (
-    ASK_LIMIT,
-    MAX_ASKS,
-    Upward,
-    answer_line,
-    outcome,
-    tell_log,
-    tell_progress,
-)
+from praxis.tools.mcp_calls import Call, Questions, find_owner
+from praxis.tools.mcp_connection import Places, Upward, outcome, tell_log, tell_progress
 from praxis.tools.mcp_outbox import Line, Outbox
-from praxis.wire import jsonrpc, mcp
+from praxis.wire import mcp
 from praxis.wire.mcp import ClientSession
 
 CANCEL_LIMIT = 2.0
@@ -43,28 +36,20 @@ NEVER_CANCELLED = frozenset({"initialize", "server/discover"})
 """The specification forbids it for the first, and the second was not understood by whoever does not answer it."""
 
 
-class _Call:
-    """One request that waits for its answer: a slot, which is lighter than an event. `what` names it in errors."""
+class _Call(Call):
+    """Waits in a slot, which is lighter than an event."""
 
-    __slots__ = ("_task", "asks", "context", "done", "error", "line", "result", "scope", "timeout", "what")
+    __slots__ = ("_task", "line")
 
-    def __init__(self, what: str, line: Line, context: CallContext | None, scope: trio.CancelScope, timeout: float):
-        self.what = what
+    def __init__(
+        self, what: str, line: Line, context: CallContext | None, scope: trio.CancelScope, timeout: float
+    ) -> None:
+        super().__init__(what, context, scope, timeout)
         self.line = line
-        self.context = context
-        self.scope = scope
-        self.timeout = timeout
-        self.done = False
-        self.result: JSON = None
-        self.error: PraxisError | None = None
-        self.asks: list[trio.CancelScope] = []
         self._task: trio.lowlevel.Task | None = None
 
     def finish(self, result: JSON, error: PraxisError | None = None) -> None:
-        """The first answer counts."""
-        if self.done:
-            return
-        self.result, self.error, self.done = result, error, True
+        super().finish(result, error)
         if self._task is not None:
             reschedule(self._task)
             self._task = None
@@ -99,11 +84,10 @@ class McpClient:
         self._server = server
         self._stdout = stdout
         self._outbox = Outbox(stdin)
-        self._free = max_calls
-        self._queue = trio.lowlevel.ParkingLot()
+        self._places = Places(max_calls)
         self._calls: dict[int, _Call] = {}
-        self._asking = 0
         self._upward = upward
+        self._questions = Questions(session, upward, self._outbox.put_urgent)
         self._scope = trio.CancelScope()
         self._nursery: trio.Nursery | None = None
         self._reason = ""
@@ -144,7 +128,7 @@ class McpClient:
         call: _Call | None = None
         with trio.move_on_after(timeout) as scope:
             if timeout != math.inf:
-                await self._take_place()
+                await self._places.take()
             try:
                 if self._outbox.full:
                     await self._outbox.wait_room()
@@ -165,11 +149,10 @@ class McpClient:
                     raise
                 finally:
                     del self._calls[id]
-                    for ask in call.asks:
-                        ask.cancel()
+                    call.end_asks()
             finally:
                 if timeout != math.inf:
-                    self._leave_place()
+                    self._places.leave()
         if call is None or not call.done:
             delivered = call is not None and call.line.started
             waited = (
@@ -182,17 +165,6 @@ class McpClient:
 
     async def notify(self, line: bytes) -> None:
         self._outbox.put_urgent(line)
-
-    async def _take_place(self) -> None:
-        """One of the calls at once, in the order of coming."""
-        if self._free > 0 and not self._queue:
-            self._free -= 1
-        else:
-            await self._queue.park()  # whoever leaves gives its place on
-
-    def _leave_place(self) -> None:
-        if not self._queue.unpark():
-            self._free += 1
 
     async def _give_up(self, id: int, call: _Call, method: str, reason: str) -> None:
         if self._outbox.withdraw(call.line) or method in NEVER_CANCELLED or not self.open:
@@ -232,7 +204,7 @@ class McpClient:
                 self._upward.on_notice(method, params)
             case mcp.Logged():
                 self._upward.on_text(happening.level, happening.text)
-                owner, _ = self._owner()
+                owner, _ = find_owner(self._calls.values())
                 if owner is not None and owner.context is not None:
                     tell_log(self._server, owner.context, happening)
             case mcp.Noise(text, problem):
@@ -240,51 +212,9 @@ class McpClient:
             case mcp.Reply(line):
                 self._outbox.put_urgent(line)
             case mcp.Asked():
-                self._ask(happening)
+                self._questions.ask(self._nursery, happening, None, self._calls.values())
             case mcp.Broken(size):
                 self.hang_up(f"it sent a line of {size} bytes, over the limit, that answers nobody knows which call")
-
-    def _owner(self) -> tuple[_Call | None, str]:
-        """The call that what the server says belongs to, or the reason why nobody can tell."""
-        calls = [call for call in self._calls.values() if call.context is not None]
-        if not calls:
-            return None, "no call is under way that it could belong to"
-        sessions = {call.context.session for call in calls if call.context is not None}
-        if len(calls) > 1 and (len(sessions) > 1 or "" in sessions):
-            return None, "calls of several callers are under way, and this transport does not say which it belongs to"
-        return calls[-1], ""
-
-    def _ask(self, asked: mcp.Asked) -> None:
-        owner, problem = self._owner()
-        if asked.method == "roots/list":  # the same for every caller, and asked for at the beginning too
-            context = owner.context if owner is not None and owner.context is not None else CallContext("")
-        elif owner is None or owner.context is None:
-            self._outbox.put_urgent(self.session.refuse(asked, jsonrpc.INTERNAL_ERROR, problem))
-            return
-        else:
-            context = owner.context
-        if self._asking >= MAX_ASKS or self._nursery is None:
-            self._outbox.put_urgent(self.session.refuse(asked, jsonrpc.INTERNAL_ERROR, "too many questions at once"))
-            return
-        self._asking += 1
-        self._nursery.start_soon(self._answer, asked, owner, context)
-
-    async def _answer(self, asked: mcp.Asked, owner: _Call | None, context: CallContext) -> None:
-        """Have it answered while the call's own time stands still; when the call is over, so is the question."""
-        line = b""
-        with trio.CancelScope() as scope:
-            if owner is not None:
-                owner.asks.append(scope)
-                owner.scope.deadline = trio.current_time() + ASK_LIMIT + owner.timeout
-            line = await answer_line(self.session, asked, context, self._upward)
-        self._asking -= 1
-        if owner is not None:
-            owner.asks.remove(scope)
-            if not owner.done and not owner.asks:
-                owner.scope.deadline = trio.current_time() + owner.timeout
-        self._outbox.put_urgent(
-            line or self.session.refuse(asked, jsonrpc.INTERNAL_ERROR, "the call that it belongs to is over")
-        )
 
     def _unavailable(self, detail: str, *, delivered: bool, data: dict[str, JSON]) -> PraxisError:
         return PraxisError("unavailable", f"MCP server {self._server}: {detail}", delivered=delivered, data=data)

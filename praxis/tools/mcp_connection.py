@@ -20,8 +20,6 @@ logger = logging.getLogger(__name__)
 
 ASK_LIMIT = 600.0
 """Seconds that whoever is asked may take: a person who has to read and decide."""
-MAX_ASKS = 16
-"""Questions of one server that wait for an answer; a person has one at a time. More are refused."""
 
 
 @attrs.frozen
@@ -89,6 +87,24 @@ class Connection(Protocol):
     async def notify(self, line: bytes) -> None:
         """Send a notification. Raises nothing: what is broken shows elsewhere."""
         ...
+
+
+class Places:
+    """How many calls there may be at once; who comes later waits, in the order of coming. Free ones cost nothing."""
+
+    def __init__(self, places: int) -> None:
+        self._free = places
+        self._queue = trio.lowlevel.ParkingLot()
+
+    async def take(self) -> None:
+        if self._free > 0 and not self._queue:
+            self._free -= 1
+        else:
+            await self._queue.park()  # whoever leaves gives its place on
+
+    def leave(self) -> None:
+        if not self._queue.unpark():
+            self._free += 1
 
 
 def tell_progress(server: str, what: str, context: CallContext, params: Mapping[str, JSON]) -> CallContext:

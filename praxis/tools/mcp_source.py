@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import trio
@@ -23,12 +22,14 @@ import trio
 from praxis.config.schema import McpLimits, McpServer
 from praxis.model.errors import PraxisError
 from praxis.model.tool import JSON, CallContext, Tool, ToolResult
+from praxis.net.http_client import Authorize
 from praxis.net.process import open_guarded
 from praxis.observe.metrics import Metrics
 from praxis.tools.mcp_asking import Asking
 from praxis.tools.mcp_catalogue import Catalogue, OnChange
 from praxis.tools.mcp_client import LAST_WORDS
 from praxis.tools.mcp_connection import Upward
+from praxis.tools.mcp_endings import describe_exit, describe_outage, is_other_transport
 from praxis.tools.mcp_opening import open_session
 from praxis.tools.mcp_pins import Pins
 from praxis.tools.mcp_subscriptions import Subscriptions
@@ -83,12 +84,12 @@ class McpSource:
         verdicts: Verdicts | None = None,
         pins: Pins | None = None,
         quarantine: bool = False,
+        authorize: Authorize | None = None,
     ) -> None:
         self.name = server.name
         self._server = server
         self._limits = limits
         env = {name: environ[name] for name in ENVIRONMENT if name in environ} | server.env
-        self._connector = Connector(server, limits, env, server.workdir or base_dir, opener)
         self._on_change = on_change
         self._on_state = on_state
         self._timeout = limits.request_timeout_ms / 1000 if server.timeout is None else server.timeout
@@ -96,6 +97,9 @@ class McpSource:
         self._reason = "" if server.enabled else "mcp.servers[].enabled is false"
         self._restarts = 0
         self._catalogue = Catalogue(server, agent, pins or Pins(), quarantine=quarantine, on_change=on_definition)
+        self._connector = Connector(
+            server, limits, env, server.workdir or base_dir, opener, self._catalogue.headers, authorize
+        )
         self._asking = Asking(server)
         self._words = Words(server.name, (*server.env.values(), *server.headers.values()))
         self._subscriptions = Subscriptions(server.name, self._hear)
@@ -103,6 +107,7 @@ class McpSource:
         self._hint = ""
         self._transport: str = server.transport
         self._probing = False
+        self._fallback = False
         self._upstream: Upstream | None = None
         self._description = Description({}, {})
         self._ready_at: float | None = None
@@ -233,12 +238,14 @@ class McpSource:
         except* OSError as outage:
             # Once there was a connection, its own end has been told already.
             if self._state == "starting":
-                self._ended(f"it cannot be started: {_describe(outage)}")
+                self._ended(f"it cannot be started: {describe_outage(outage)}")
 
     def _ended(self, reason: str) -> None:
         """Decide what follows: how long to pause, and whether that is called backing off or failed."""
-        if self._probing:
+        if self._probing or self._fallback:
             return
+        if self._server.transport == "http":
+            self._transport = "http"
         steady = self._ready_at is not None and trio.current_time() - self._ready_at >= STEADY
         self._failures = 1 if steady else self._failures + 1
         failed = self._failures > self._limits.retry_attempts
@@ -251,7 +258,11 @@ class McpSource:
         self._set("failed" if failed else "backing off", reason)
 
     def _again_at_once(self) -> bool:
-        """Whether it ended over a question that it did not understand: then it is not asked again."""
+        """Whether it ended over something that it did not understand: then it is not asked that again."""
+        if self._fallback:
+            logger.info("MCP server %s: no streamable HTTP there; trying HTTP+SSE", self.name)
+            self._fallback, self._hint, self._transport = False, "legacy", "sse"
+            return True
         if not self._probing:
             self._hint = "" if self._state in ("failed", "backing off") and self._ready_at is None else self._hint
             return False
@@ -285,7 +296,7 @@ class McpSource:
                         if quiet is not None:
                             await quiet.wait()
                 words = f"; its last words: {self._words.stderr.last}" if self._words.stderr.last else ""
-                reason = (ended or _describe_exit(status, link.wait is not None)) + words
+                reason = (ended or describe_exit(status, link.wait is not None)) + words
                 data = {"exit_status": status, "stderr": self._words.stderr.last}
                 self._probing = self._probing and not ended
                 self._ended(reason)
@@ -304,6 +315,7 @@ class McpSource:
             upstream = Upstream(self.name, connection, hello, self._asking, timeout=self._timeout)
             await self._list_tools(upstream, START_LIMIT)
         except PraxisError as error:
+            self._fallback = self._transport == "http" and is_other_transport(error)
             connection.hang_up(str(error))
             return
         if not connection.open:
@@ -360,21 +372,3 @@ class McpSource:
     def _set(self, state: State, reason: str = "") -> None:
         self._state, self._reason = state, reason
         self._on_state(self.state())
-
-
-def _describe_exit(status: int | None, is_program: bool) -> str:
-    if status is None:
-        return "it closed its standard output" if is_program else "it closed the connection"
-    if status > 128:
-        with suppress(ValueError):
-            return f"it was ended by {signal.Signals(status - 128).name}"
-    return f"it exited with status {status}"
-
-
-def _describe(error: BaseException) -> str:
-    """All leaves of a group on one line, each once."""
-    if isinstance(error, BaseExceptionGroup):
-        return "; ".join(dict.fromkeys(_describe(leaf) for leaf in error.exceptions))
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    return f"{type(error).__name__}: {error}"

@@ -34,7 +34,7 @@ def encode_event(data: str, *, event: str = "", id: str = "") -> bytes:
 
 @attrs.frozen
 class Event:
-    """One event, or the start of one whose data was over the limit: then `size` is how long it was."""
+    """One event, or the start of one whose data was over the limit: then `size` is more than the limit."""
 
     data: bytes
     name: str = "message"
@@ -96,11 +96,12 @@ class EventReader:
         field, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if field == b"data":
+            room = self._limit - self._size
             self._size += len(value) + bool(self._data)
             if self._size <= self._limit:
                 self._data.append(value)
-            elif not self._data:
-                self._data.append(value[:1024])
+            elif room > 0:
+                self._data.append(value[:room])
         elif field == b"event":
             self._name = value[:MAX_ID].decode(errors="replace")
         elif field == b"id" and b"\0" not in value:
