@@ -7,6 +7,7 @@ configuration says. There are no time limits but the one for connecting: the cal
 
 from __future__ import annotations
 
+import os
 import select
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
@@ -351,4 +352,6 @@ def _reason(error: BaseException) -> str:
         return "; ".join(dict.fromkeys(causes))
     if isinstance(error, ssl.SSLError):
         return str(getattr(error, "verify_message", "") or error.reason or error).lower().replace("_", " ")
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
     return str(getattr(error, "strerror", None) or error)

@@ -36,6 +36,7 @@ class Catalogue:
         self._on_change = on_change
         self._held: dict[str, Tool] = {}
         self._headers: dict[str, tuple[ParamHeader, ...]] = {}
+        self._structured: frozenset[str] = frozenset()
         self._listed: Sequence[Mapping[str, JSON]] = ()
         self._checks_headers = False
 
@@ -47,6 +48,10 @@ class Catalogue:
     def headers(self, tool: str) -> tuple[ParamHeader, ...]:
         """The HTTP headers that repeat arguments of this tool."""
         return self._headers.get(tool, ())
+
+    def keeps_its_word(self, tool: str, result: Mapping[str, JSON]) -> bool:
+        """Whether a result has the structured content that the tool's definition promises."""
+        return tool not in self._structured or "structuredContent" in result or result.get("isError") is True
 
     def adopt(self, definitions: Sequence[Mapping[str, JSON]], *, checks_headers: bool) -> bool:
         """Take what the server lists; whether anything changed. `checks_headers`: tools whose schema names HTTP
@@ -72,6 +77,7 @@ class Catalogue:
             else:
                 held[name] = tool
         self._held = held
+        self._structured = frozenset(name for name, tool in tools.items() if tool.definition.get("outputSchema"))
         self._pins.save()
         return self._replace(tuple(tools.values()))
 

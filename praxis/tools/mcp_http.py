@@ -42,6 +42,9 @@ RETRY = 1.0
 """Seconds before a stream that has ended is opened again, unless the server asks for another time."""
 MAX_RETRY = 30.0
 """Seconds before the stream beside is opened again when that fails: doubled up to here."""
+BESIDE_LIMIT = 0.5
+"""Seconds that the first call waits until the stream beside is there, so that it misses nothing. Servers that have
+none say so at once; a few that have one say nothing before there is something to tell."""
 SHORTEST_RETRY = 0.1
 """Seconds before a stream is opened again at least, whatever the server asks."""
 SESSION = "mcp-session-id"
@@ -120,7 +123,10 @@ class McpHttp:
         await self._channel.post_aside(line)
         if not self.session.modern and self._beside is None and self._nursery is not None:
             self._beside = trio.CancelScope()
-            self._nursery.start_soon(self._listen)
+            answered = trio.Event()
+            self._nursery.start_soon(self._listen, answered)
+            with trio.move_on_after(BESIDE_LIMIT):
+                await answered.wait()
 
     async def request(
         self,
@@ -305,7 +311,7 @@ class McpHttp:
         if self._nursery is not None and self.open:
             self._nursery.start_soon(self._channel.post_aside, line)
 
-    async def _listen(self) -> None:
+    async def _listen(self, answered: trio.Event) -> None:
         """Keep the stream of the handshake era open that brings what belongs to no request, if there is one."""
         pause, last_id = RETRY, ""
         while True:
@@ -314,6 +320,7 @@ class McpHttp:
             with trio.CancelScope() as self._beside:
                 try:
                     async with self._channel.stream(last_id) as response:
+                        answered.set()
                         if response.status == 404 and self._channel.session_id:
                             await self._renew(generation)
                         elif response.status >= 300 or response.content_type != STREAM:

@@ -153,6 +153,8 @@ class McpSource:
         result = await upstream.request("tools/call", {"name": name, "arguments": arguments}, context, what=what)
         if not isinstance(result, dict):
             raise PraxisError("internal", f"{what}: the server answers with {show(result)}, no result", delivered=True)
+        if not self._catalogue.keeps_its_word(name, result):
+            self._count("unstructured")
         return ToolResult(result)
 
     async def request(self, method: str, params: Mapping[str, JSON], context: CallContext) -> Mapping[str, JSON]:

@@ -46,6 +46,7 @@ class Subscriptions:
         self._server = server
         self._on_notice = on_notice
         self._subscribers: list[_Subscriber] = []
+        self._asked: set[str] = set()  # of a server of the handshake era, in its session
         self._changed = trio.Event()
 
     @contextmanager
@@ -86,7 +87,9 @@ class Subscriptions:
                 logger.exception("MCP server %s: %s could not be passed on", self._server, method)
 
     def restarted(self) -> None:
-        """There is a new session: whatever happened in between was not told."""
+        """There is a new session: nothing has been asked for in it, and whatever happened in between was not told."""
+        self._asked = set()
+        self._changed.set()
         for method, kind in CHANGES.items():
             if kind != URIS:
                 self.deliver(method, {})
@@ -102,14 +105,14 @@ class Subscriptions:
 
     async def _subscribe(self, upstream: Upstream) -> None:
         """The handshake era tells of lists by itself, and of each resource that it is asked for."""
-        asked: set[str] = set()
+        self._asked = set()
         while True:
             changed = self._changed = trio.Event()
             wanted = set(self._uris())
+            asked, self._asked = self._asked, wanted
             for uri in [*sorted(wanted - asked), *sorted(asked - wanted)]:
                 method = "resources/subscribe" if uri in wanted else "resources/unsubscribe"
                 await self._try(upstream.connection, method, uri)
-            asked = wanted
             await changed.wait()
 
     async def _try(self, connection: Connection, method: str, uri: str) -> None:

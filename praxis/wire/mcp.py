@@ -143,6 +143,7 @@ Fault = Literal[
     "unknown",  # an answer or progress for a request that never was
     "too_long",  # a line over the limit
     "refused",  # the server's own request, answered with an error
+    "unstructured",  # a result without the structured content that the tool's definition promises
     "cancelled",  # no fault of the server alone: a request that was given up while it worked on it
 ]
 """What goes wrong without ending a session: short stable words for metrics."""
