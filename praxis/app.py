@@ -36,9 +36,8 @@ from praxis.peers.member import Member
 from praxis.reload import Reload, Reread
 from praxis.status import Status, register_gauges
 from praxis.tools.builtin import FileTools
-from praxis.tools.mcp_source import McpSource
+from praxis.tools.mcp_sources import McpSources
 from praxis.tools.registry import ToolRegistry
-from praxis.tools.source import SourceState
 from praxis.websocket.gateway import serve_gateway
 from praxis.workflow.catalog import Catalog
 from praxis.workflow.executor import Executor
@@ -89,7 +88,8 @@ class Agent:
     """One agent: its rooms, put together.
 
     Attributes:
-        bus, metrics, registry, member, peers, catalog, executor: the rooms that whoever embeds an agent works with.
+        bus, metrics, registry, mcp, member, peers, catalog, executor: the rooms that whoever embeds an agent works
+            with.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class Agent:
         )
         self._boot = next_boot(state_dir, time.time_ns() // 1_000_000)
         self.registry = ToolRegistry(config.agent.name, bus=self.bus, metrics=self.metrics)
-        self._sources = self._make_sources(base_dir)
+        self.mcp = self._make_sources(base_dir)
         self._exports = Exports(self.registry, self._policy, card=lambda: self._status.card())
         self.member = Member(
             config.p2p,
@@ -177,32 +177,25 @@ class Agent:
         )
         register_gauges(self.metrics, self._status, name=config.agent.name, bus=self.bus)
 
-    def _make_sources(self, base_dir: Path) -> list[McpSource]:
+    def _make_sources(self, base_dir: Path) -> McpSources:
         config = self._config
         if config.agent.shared_dir is not None:
             config.agent.shared_dir.mkdir(parents=True, exist_ok=True)
             self.registry.add(FileTools(config.agent.shared_dir, agent=config.agent.name))
-        if not config.mcp.enabled:
-            return []
-        sources = []
-        for server in config.mcp_servers:
-            source = McpSource(
-                server,
-                limits=config.mcp.limits,
-                agent=config.agent.name,
-                base_dir=base_dir,
-                on_change=self.registry.changed,
-                on_state=self._tell_source,
-                metrics=self.metrics,
-            )
-            self.registry.add(source)
-            sources.append(source)
-        return sources
-
-    def _tell_source(self, state: SourceState) -> None:
-        self.bus.publish(
-            "tool.source", source=state.name, state=state.state, reason=state.reason, restarts=state.restarts
+        sources = McpSources(
+            config.mcp_servers if config.mcp.enabled else (),
+            config.mcp.limits,
+            config.agent.name,
+            base_dir=base_dir,
+            state_dir=self._state_dir,
+            quarantine=config.mcp.quarantine_changes,
+            bus=self.bus,
+            metrics=self.metrics,
+            on_change=self.registry.changed,
         )
+        for source in sources:
+            self.registry.add(source)
+        return sources
 
     # -- running ------------------------------------------------------------------------------------
 
@@ -216,7 +209,7 @@ class Agent:
         closing = trio.Event()
         api = self._make_services()
         async with trio.open_nursery() as nursery:
-            for source in self._sources:
+            for source in self.mcp:
                 await nursery.start(source.run)
             http, sse = make_api(api), make_sse(api)
             await nursery.start(self._supervise, "local", partial(self._serve_unix, http, unix, closing, grace))

@@ -73,7 +73,7 @@ class EventReader:
         events: list[Event] = []
         start = 0
         for found in _BYTE_LINE_END.finditer(data):
-            line = data[start : found.start()]
+            line = data[start : min(found.start(), start + self._limit + 16)]
             if self._rest:
                 self._keep(line)
                 line = bytes(self._rest)
