@@ -165,12 +165,13 @@ class McpHttp:
         self, call: _Call, method: str, params: Mapping[str, JSON], meta: Mapping[str, JSON] | None
     ) -> None:
         """Make the request, and once more in a new session if the server has lost the old one."""
+        if self._renewing.locked():
+            async with self._renewing:
+                pass
         generation = self._generation
         try:
             await self._exchange(call, method, params, meta)
-        except SessionLostError as lost:
-            if method == "initialize":
-                raise lost.error from None
+        except SessionLostError:
             await self._renew(generation)
             try:
                 await self._exchange(call, method, params, meta)
@@ -186,11 +187,12 @@ class McpHttp:
         except (ValueError, TypeError, RecursionError) as error:
             raise PraxisError("invalid", f"{call.what}: not JSON: {error}", where="arguments") from None
         self._calls[id] = call
+        session_id = self._channel.session_id
         named = self._tool_headers(str(params.get("name"))) if method == "tools/call" else ()
         try:
             call.sent = True
             async with self._channel.post(line, method, params, named) as response:
-                await self._take_response(call, id, method, response)
+                await self._take_response(call, id, method, response, session_id)
         except BodyTooLargeError as error:
             raise too_large(call.what, error.size) from None
         except HttpError as error:
@@ -209,11 +211,12 @@ class McpHttp:
             self.session.forget(id)
             del self._calls[id]
 
-    async def _take_response(self, call: _Call, id: int, method: str, response: HttpResponse) -> None:
+    async def _take_response(self, call: _Call, id: int, method: str, response: HttpResponse, session_id: str) -> None:
+        """`session_id` is the one that the request was made with; it may be another one by now."""
         if response.status >= 300:
             error = await read_error(self._server, call.what, response)
             lost = response.status == 404 or (response.status in (400, 410) and says_session_lost(str(error)))
-            if self._channel.session_id and lost:
+            if session_id and lost:
                 raise SessionLostError(error)
             raise error
         if method == "initialize":
@@ -226,11 +229,7 @@ class McpHttp:
         if not call.done:
             raise PraxisError("internal", f"{call.what}: its response has no answer", delivered=True)
         given_up = call.error
-        if (
-            given_up is not None
-            and self._channel.session_id
-            and says_session_lost(str(given_up.data.get("jsonrpc", "")))
-        ):
+        if given_up is not None and session_id and says_session_lost(str(given_up.data.get("jsonrpc", ""))):
             call.done = False
             raise SessionLostError(given_up)
 
@@ -353,10 +352,7 @@ class McpHttp:
             self.session.speak("")
             with trio.move_on_after(SIDE_LIMIT) as scope:
                 call = _Call("initialize", None, scope, SIDE_LIMIT)
-                try:
-                    await self._exchange(call, "initialize", self.session.initialize_params(), None)
-                except SessionLostError as lost:
-                    raise lost.error from None
+                await self._exchange(call, "initialize", self.session.initialize_params(), None)
                 if call.error is not None:
                     raise call.error
                 _, line = self.session.initialized(call.result)

@@ -27,6 +27,7 @@ class Exchange:
     _stream: trio.SocketStream
     _state: h11.Connection
     answered: bool = False
+    _sending: trio.Lock = attrs.field(factory=trio.Lock)
 
     @property
     def message(self) -> Any:
@@ -75,7 +76,8 @@ class Exchange:
         await trio.aclose_forcefully(self._stream)
 
     async def _send(self, *events: h11.Event) -> None:
-        await self._stream.send_all(b"".join(self._state.send(event) or b"" for event in events))
+        async with self._sending:
+            await self._stream.send_all(b"".join(self._state.send(event) or b"" for event in events))
 
 
 Handler = Callable[[Exchange], Awaitable[None]]

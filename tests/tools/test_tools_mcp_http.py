@@ -226,7 +226,7 @@ async def test_changes_are_listened_for_and_the_stream_is_opened_again(monkeypat
             asked = setting.http.called("subscriptions/listen")[-1].message["params"]["notifications"]
             assert asked == {"toolsListChanged": True, "resourceSubscriptions": ["a:b"]}
             await wait_until(lambda: ("notifications/resources/updated", {"uri": "a:b"}) in told)
-        assert ("notifications/tools/list_changed", {}) in told
+            await wait_until(lambda: ("notifications/tools/list_changed", {}) in told)
         assert not [params for _, params in told if params.get("uri") == "c:d"]
         await wait_until(lambda: setting.source.tools()[0].name != "tool-0")
 
