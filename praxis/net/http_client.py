@@ -348,7 +348,7 @@ def _redirect(method: str, url: str, response: HttpResponse) -> str | None:
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, OSError) and isinstance(error.__cause__, BaseExceptionGroup):
-        causes = [str(cause) for cause in error.__cause__.exceptions]
+        causes = [_reason(cause) for cause in error.__cause__.exceptions]
         return "; ".join(dict.fromkeys(causes))
     if isinstance(error, ssl.SSLError):
         return str(getattr(error, "verify_message", "") or error.reason or error).lower().replace("_", " ")

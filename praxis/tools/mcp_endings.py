@@ -26,6 +26,7 @@ def describe_outage(error: BaseException) -> str:
     """All leaves of a group on one line, each once."""
     if isinstance(error, BaseExceptionGroup):
         return "; ".join(dict.fromkeys(describe_outage(leaf) for leaf in error.exceptions))
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    if isinstance(error, OSError):
+        reason = error.strerror or str(error)
+        return f"{reason}: {error.filename}" if error.filename else reason
     return f"{type(error).__name__}: {error}"
