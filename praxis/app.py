@@ -41,9 +41,8 @@ from praxis.peers.member import Member
 from praxis.reload import Reload, Reread
 from praxis.status import Status, register_gauges
 from praxis.tools.builtin import FileTools
-from praxis.tools.mcp_source import McpSource
+from praxis.tools.mcp_sources import McpSources
 from praxis.tools.registry import ToolRegistry
-from praxis.tools.source import SourceState
 from praxis.websocket.gateway import serve_gateway
 from praxis.workflow.catalog import Catalog
 from praxis.workflow.executor import Executor
@@ -94,8 +93,8 @@ class Agent:
     """One agent: its rooms, put together.
 
     Attributes:
-        bus, metrics, meter, registry, member, peers, catalog, executor: the rooms that whoever embeds an agent works
-            with.
+        bus, metrics, meter, registry, mcp, member, peers, catalog, executor: the rooms that whoever embeds an agent
+            works with.
     """
 
     def __init__(
@@ -126,7 +125,7 @@ class Agent:
         self._identity = credentials.identity
         self._boot = next_boot(state_dir, time.time_ns() // 1_000_000)
         self.registry = ToolRegistry(config.agent.name, bus=self.bus, metrics=self.metrics)
-        self._sources = self._make_sources(base_dir)
+        self.mcp = self._make_sources(base_dir)
         self._exports = Exports(self.registry, self._policy, card=lambda: self._status.card())
         self.member = Member(
             config.p2p,
@@ -181,34 +180,27 @@ class Agent:
         gateway = LocalGateway(config.agent.name, self.executor, self._policy, self.bus, self._status.card, self.peers)
         self._mcp = McpEndpoints(gateway.service, lambda scope: scope[PRINCIPAL], metrics=self.metrics)
 
-    def _make_sources(self, base_dir: Path) -> list[McpSource]:
+    def _make_sources(self, base_dir: Path) -> McpSources:
         config = self._config
         if config.agent.shared_dir is not None:
             if not config.agent.shared_dir.exists():
                 config.agent.shared_dir.mkdir(parents=True, exist_ok=True)
                 logger.info("made agent.shared_dir, %s", config.agent.shared_dir)
             self.registry.add(FileTools(config.agent.shared_dir, agent=config.agent.name))
-        if not config.mcp.enabled:
-            return []
-        sources = []
-        for server in config.mcp.servers:
-            source = McpSource(
-                server,
-                limits=config.mcp.limits,
-                agent=config.agent.name,
-                base_dir=base_dir,
-                on_change=self.registry.changed,
-                on_state=self._tell_source,
-                metrics=self.metrics,
-            )
-            self.registry.add(source)
-            sources.append(source)
-        return sources
-
-    def _tell_source(self, state: SourceState) -> None:
-        self.bus.publish(
-            "tool.source", source=state.name, state=state.state, reason=state.reason, restarts=state.restarts
+        sources = McpSources(
+            config.mcp_servers if config.mcp.enabled else (),
+            config.mcp.limits,
+            config.agent.name,
+            base_dir=base_dir,
+            state_dir=self._state_dir,
+            quarantine=config.mcp.quarantine_changes,
+            bus=self.bus,
+            metrics=self.metrics,
+            on_change=self.registry.changed,
         )
+        for source in sources:
+            self.registry.add(source)
+        return sources
 
     # -- running ------------------------------------------------------------------------------------
 
@@ -223,7 +215,7 @@ class Agent:
         api = self._make_services()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.meter.run)
-            for source in self._sources:
+            for source in self.mcp:
                 await nursery.start(source.run)
             http: Any = make_api(api)
             sse: Any = make_sse(api)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import attrs
 
-from praxis.config.schema import P2P, PEER_ID, Config, Http, Sse, WebSocket
+from praxis.config.schema import P2P, PEER_ID, Config, Http, McpServer, Sse, WebSocket
 from praxis.config.strict import SHOWN, PathTo, Problem, dotted
 from praxis.wire.beacon import MAX_ADDRESSES_SIZE, is_address
 
@@ -25,6 +25,7 @@ MAX_ADVERTISED = 8
 """Addresses to advertise: what an agent tells of itself holds 16, and half of them are for where it is seen to be."""
 MAX_ADVERTISED_LENGTH = 128
 """Characters of one of them, as much as peers take."""
+_URL = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?([/?][\x21-\x7e]*)?")
 
 
 def check(config: Config, state_dir: Path) -> Iterator[Problem]:
@@ -70,20 +71,54 @@ def _listeners(config: Config) -> Iterator[Problem]:
 
 
 def _servers(config: Config) -> Iterator[Problem]:
-    first: dict[str, int] = {}
-    for index, server in enumerate(config.mcp.servers):
+    first: dict[str, PathTo] = {}
+    given = len(config.mcp.servers)
+    for index, server in enumerate(config.mcp_servers):
         path: PathTo = ("mcp", "servers", index)
+        if index >= given:
+            path = ("agent", "external_mcp_endpoints", index - given)
         if server.name in first:
-            other: PathTo = ("mcp", "servers", first[server.name])
+            other = first[server.name]
             what = f"{server.name!r} is already the name of {dotted(other)}"
             yield Problem((*path, "name"), what, beside=((*other, "name"),))
-        first.setdefault(server.name, index)
-        if not server.command:
-            yield Problem((*path, "command"), f"is missing: a server with transport {server.transport} is a program")
+        first.setdefault(server.name, path)
+        yield from (_program if server.transport == "stdio" else _remote)(server, path)
+        if server.roots and "roots" in server.ask:
+            yield Problem((*path, "ask"), "roots are given too; only one can be meant")
     most = config.mcp.limits.max_servers_per_node
-    if len(config.mcp.servers) > most:
-        what = f"{len(config.mcp.servers)} servers are more than mcp.limits.max_servers_per_node, which is {most}"
+    if len(first) > most:
+        what = f"{len(config.mcp_servers)} servers are more than mcp.limits.max_servers_per_node, which is {most}"
         yield Problem(("mcp", "servers"), what, beside=(("mcp", "limits", "max_servers_per_node"),))
+
+
+def _program(server: McpServer, path: PathTo) -> Iterator[Problem]:
+    if not server.command and server.url:
+        yield Problem((*path, "transport"), "expected 'http' or 'sse' for a server with a url, got 'stdio'")
+    elif not server.command:
+        yield Problem((*path, "command"), "is missing: a server with transport stdio is a program")
+    yield from _meaningless(server, path, "url" if server.command else "", "headers", "message_url")
+
+
+def _remote(server: McpServer, path: PathTo) -> Iterator[Problem]:
+    if not server.url:
+        yield Problem((*path, "url"), f"is missing: a server with transport {server.transport} has one")
+    for key, url in (("url", server.url), ("message_url", server.message_url)):
+        if url and not _URL.fullmatch(url):
+            yield Problem((*path, key), f"expected http://HOST/PATH or https://HOST/PATH, got {url[:80]!r}")
+    other = "" if server.transport == "sse" else "message_url"
+    if server.message_url and not other and _origin(server.url) != _origin(server.message_url):
+        yield Problem((*path, "message_url"), "expected the scheme, host and port of the url")
+    yield from _meaningless(server, path, "command", "args", "env", "workdir", other)
+
+
+def _meaningless(server: McpServer, path: PathTo, *keys: str) -> Iterator[Problem]:
+    for key in keys:
+        if key and getattr(server, key):
+            yield Problem((*path, key), f"means nothing for a server with transport {server.transport}")
+
+
+def _origin(url: str) -> str:
+    return "/".join(url.lower().split("/")[:3])
 
 
 def _network(config: Config) -> Iterator[Problem]:

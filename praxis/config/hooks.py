@@ -170,10 +170,14 @@ def section_hook(kind: Any, converter: cattrs.Converter) -> Hook:
     attrs.resolve_types(kind)
     fields = [(field, converter.get_structure_hook(field.type)) for field in attrs.fields(kind)]
     known = {field.name for field, _ in fields}
+    plain = getattr(kind, "PLAIN", None)
+    """The key that text in place of the section stands for, if that is allowed."""
 
     def hook(value: Any, _: Any) -> Any:
+        if plain is not None and isinstance(value, str):
+            value = {plain: value}
         if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-            raise MismatchError("a mapping", value)
+            raise MismatchError("a mapping" if plain is None else "text or a mapping", value)
         done: dict[str, Any] = {}
         errors: list[Exception] = []
         if extra := set(value) - known:

@@ -13,6 +13,12 @@ from typing import Any, Literal
 
 import attrs
 
+from praxis.config.schema_mcp import Mcp as Mcp
+from praxis.config.schema_mcp import McpEndpoint as McpEndpoint
+from praxis.config.schema_mcp import McpLimits as McpLimits
+from praxis.config.schema_mcp import McpServer as McpServer
+from praxis.config.validators import not_negative, positive
+
 PEER_ID = re.compile(r"px[a-z2-7]{52}")
 
 Port = int
@@ -27,16 +33,6 @@ def _port(_: object, attribute: attrs.Attribute[int], value: int) -> None:
 def _fixed_port(_: object, attribute: attrs.Attribute[int], value: int) -> None:
     if not 1 <= value <= 65535:
         raise ValueError(f"expected a port from 1 to 65535, got {value}: all agents of a network share it")
-
-
-def _positive(_: object, attribute: attrs.Attribute[Any], value: float) -> None:
-    if value <= 0:
-        raise ValueError(f"expected a number above 0, got {value}")
-
-
-def _not_negative(_: object, attribute: attrs.Attribute[Any], value: float) -> None:
-    if value < 0:
-        raise ValueError(f"expected 0 or more, got {value}")
 
 
 def _agent_name(_: object, attribute: attrs.Attribute[str], value: str) -> None:
@@ -93,8 +89,10 @@ class Agent:
     """What this agent is good at, for routing: interchangeable tools that mention a tag are rather called here."""
     shared_dir: Path | None = None
     """The folder the built-in file tools work in; without it there are no file tools."""
-    stop_grace: float = attrs.field(default=10.0, validator=_not_negative)
+    stop_grace: float = attrs.field(default=10.0, validator=not_negative)
     """Seconds that running work may take to finish after a request to stop."""
+    external_mcp_endpoints: tuple[McpEndpoint, ...] = ()
+    """MCP servers that somebody else runs: URLs, or mappings that say more."""
 
 
 @attrs.frozen
@@ -125,7 +123,7 @@ class Discovery:
     """To 255.255.255.255, for networks that carry no multicast."""
     ipv6: bool = True
     """Multicast by IPv6 too, where this machine has it (with `multicast`)."""
-    interval: float = attrs.field(default=30.0, validator=_positive)
+    interval: float = attrs.field(default=30.0, validator=positive)
     """Seconds between announcements, give or take a fifth."""
     interfaces: tuple[str, ...] = ()
     """Names of the interfaces to use; none means all, or `lo` alone while p2p.host is a loopback address."""
@@ -135,19 +133,19 @@ class Discovery:
 
 @attrs.frozen
 class P2PLimits:
-    message: int = attrs.field(default=4 * 1024 * 1024, validator=_positive)
+    message: int = attrs.field(default=4 * 1024 * 1024, validator=positive)
     """Bytes of one request or answer."""
-    inflight: int = attrs.field(default=256, validator=_positive)
+    inflight: int = attrs.field(default=256, validator=positive)
     """Requests of one peer that are served at once."""
-    handshakes: int = attrs.field(default=64, validator=_positive)
+    handshakes: int = attrs.field(default=64, validator=positive)
     """Lines at once that have not yet shown who they are."""
 
 
 @attrs.frozen
 class Keepalive:
-    interval: float = attrs.field(default=15.0, validator=_positive)
+    interval: float = attrs.field(default=15.0, validator=positive)
     """Seconds from ping to ping, give or take a fifth."""
-    timeout: float = attrs.field(default=10.0, validator=_positive)
+    timeout: float = attrs.field(default=10.0, validator=positive)
     """Seconds after a ping in which something must be heard, or the line is given up."""
 
 
@@ -166,7 +164,7 @@ class P2P:
     """``HOST:PORT`` or ``PEER_ID@HOST:PORT`` of agents to connect to, always retried. A name may have many."""
     advertise_addrs: tuple[str, ...] = ()
     """``HOST:PORT`` where other machines reach this agent, where that is not where it listens: containers, NAT."""
-    max_peers: int = attrs.field(default=256, validator=_positive)
+    max_peers: int = attrs.field(default=256, validator=positive)
     """Agents up to which each keeps a line to every other; in a larger network each keeps 16, and more on demand."""
     enable_dht: bool = True
     """Whether tools of agents without a line to this one are found too, and a line is made when a call needs it."""
@@ -186,7 +184,7 @@ class Http:
     enabled: bool = True
     host: str = "127.0.0.1"
     port: Port = attrs.field(default=8000, validator=_port)
-    max_body: int = attrs.field(default=4 * 1024 * 1024, validator=_positive)
+    max_body: int = attrs.field(default=4 * 1024 * 1024, validator=positive)
     """Bytes of a request's body."""
 
 
@@ -195,11 +193,11 @@ class WebSocket:
     enabled: bool = True
     host: str = "127.0.0.1"
     port: Port = attrs.field(default=8090, validator=_port)
-    max_message: int = attrs.field(default=512_000, validator=_positive)
+    max_message: int = attrs.field(default=512_000, validator=positive)
     """Bytes of a message from a client."""
-    max_clients: int = attrs.field(default=1000, validator=_positive)
-    ping_interval: float = attrs.field(default=54.0, validator=_positive)
-    pong_timeout: float = attrs.field(default=60.0, validator=_positive)
+    max_clients: int = attrs.field(default=1000, validator=positive)
+    ping_interval: float = attrs.field(default=54.0, validator=positive)
+    pong_timeout: float = attrs.field(default=60.0, validator=positive)
 
 
 @attrs.frozen
@@ -255,9 +253,9 @@ class Weights:
 
 @attrs.frozen
 class Breaker:
-    failures: int = attrs.field(default=5, validator=_positive)
+    failures: int = attrs.field(default=5, validator=positive)
     """Failures in a row after which a tool of an agent is asked last."""
-    pause: float = attrs.field(default=1.0, validator=_positive)
+    pause: float = attrs.field(default=1.0, validator=positive)
     """Seconds until one call tries it again; doubled each time that this fails, 60 s at most."""
 
 
@@ -271,62 +269,17 @@ class Routing:
 
 @attrs.frozen
 class Retention:
-    count: int = attrs.field(default=1000, validator=_positive)
+    count: int = attrs.field(default=1000, validator=positive)
     """Ended runs that are kept."""
 
 
 @attrs.frozen
 class Runs:
-    max_concurrent: int = attrs.field(default=64, validator=_positive)
+    max_concurrent: int = attrs.field(default=64, validator=positive)
     """Runs at once; one more is refused."""
-    timeout: float = attrs.field(default=3600.0, validator=_positive)
+    timeout: float = attrs.field(default=3600.0, validator=positive)
     """Seconds after which a run is cancelled, whoever waits for it."""
     retention: Retention = Retention()
-
-
-def _source_name(_: object, attribute: attrs.Attribute[str], value: str) -> None:
-    if not value or len(value) > 64 or not all((c.isalnum() and c.isascii()) or c in "-_." for c in value):
-        raise ValueError(f"expected 1 to 64 of the characters a-z A-Z 0-9 - _ . in a name, got {value!r}")
-    if value == "fs":
-        raise ValueError("'fs' is the name of the built-in file tools; choose another")
-
-
-@attrs.frozen
-class McpServer:
-    name: str = attrs.field(validator=_source_name)
-    command: str = ""
-    """The program, found on PATH or by path; never a shell line."""
-    transport: Literal["stdio"] = "stdio"
-    args: tuple[str, ...] = ()
-    env: dict[str, str] = attrs.field(factory=dict, repr=False, metadata={"secret": True})
-    """Added to the small environment that a server gets: HOME, LOGNAME, PATH, SHELL, TERM, USER, LANG."""
-    workdir: Path | None = None
-    """Where it starts; default the folder of the configuration file."""
-    timeout: float | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
-    """Seconds a call may take; default `mcp.limits.request_timeout_ms`."""
-    enabled: bool = True
-
-
-@attrs.frozen
-class McpLimits:
-    max_concurrent_requests: int = attrs.field(default=64, validator=_positive)
-    """Calls at once on one server; more wait."""
-    request_timeout_ms: int = attrs.field(default=60_000, validator=_positive)
-    max_response_size_bytes: int = attrs.field(default=16 * 1024 * 1024, validator=_positive)
-    """Bytes of one line from a server."""
-    max_servers_per_node: int = attrs.field(default=64, validator=_positive)
-    retry_attempts: int = attrs.field(default=5, validator=_not_negative)
-    """Starts again in a row without one success before a server counts as failed."""
-    retry_backoff_ms: int = attrs.field(default=500, validator=_positive)
-    """The first pause before a start again; doubled each time, 30 s at most."""
-
-
-@attrs.frozen
-class Mcp:
-    enabled: bool = True
-    """Whether the servers are started, and this agent is one itself: /mcp, /sse and `praxis mcp-stdio`."""
-    servers: tuple[McpServer, ...] = ()
-    limits: McpLimits = McpLimits()
 
 
 @attrs.frozen
@@ -354,8 +307,13 @@ class Config:
     export: Export = attrs.field(factory=Export)
     routing: Routing = Routing()
     runs: Runs = Runs()
-    mcp: Mcp = Mcp()
+    mcp: Mcp = attrs.field(factory=Mcp)
     logging: Logging = Logging()
     prometheus: Prometheus = Prometheus()
     state_dir: Path | None = None
     """Identity, keys, tokens, the local socket; default ~/.local/state/praxis/NAME. Never the shared folder."""
+
+    @property
+    def mcp_servers(self) -> tuple[McpServer, ...]:
+        """All MCP servers, those that are given as endpoints too."""
+        return (*self.mcp.servers, *(endpoint.server() for endpoint in self.agent.external_mcp_endpoints))

@@ -1,66 +1,72 @@
-"""One connection with one running MCP server: the Trio shell around `praxis.wire.mcp.ClientSession`.
+"""A connection with an MCP server over a pair of streams: the Trio shell around `praxis.wire.mcp.ClientSession`.
 
-`McpClient.run` reads and writes; any task may call `request` meanwhile. A request that is cancelled, by its deadline
-or with its caller, is told to the server with ``notifications/cancelled`` and is over as soon as that is written: the
-specification says that no answer is to be expected, and one that comes all the same is counted and ignored.
+A request that is cancelled, by its deadline or with its caller, is told to the server with
+``notifications/cancelled`` and is over as soon as that is written: the specification says that no answer is to be
+expected, and one that comes all the same is counted and ignored.
+
+Streams do not say to which call a log message or a question of the server's belongs. Both go to the call under way if
+there is one, or if all that are under way are of one session; else a question is refused, and says why.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Mapping
 
-import attrs
 import trio
 from trio.abc import ReceiveStream, SendStream
+from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
 
-from praxis.model.errors import Code, PraxisError
-from praxis.model.tool import JSON
+from praxis.model.errors import PraxisError
+from praxis.model.tool import JSON, CallContext
+from praxis.tools.mcp_calls import Call, Questions, find_owner
+from praxis.tools.mcp_connection import Places, Upward, outcome, tell_log, tell_progress
 from praxis.tools.mcp_outbox import Line, Outbox
-from praxis.wire import jsonrpc, mcp
+from praxis.wire import mcp
 from praxis.wire.mcp import ClientSession
-
-logger = logging.getLogger(__name__)
 
 CANCEL_LIMIT = 2.0
 """Seconds that a cancelled call may still take to tell the server so. Writing takes microseconds; only a server that
 has stopped reading needs longer, and it would not take notice anyway."""
 LAST_WORDS = 0.5
 """Seconds to read what a server wrote before it ended; it is in the pipe already."""
-MAX_PAGES = 100
-"""Pages of tools/list; a server that goes on is taken to be running in circles."""
-MAX_TOOLS = 2000
-"""Tools of one server. Thirty popular servers have 386 between them."""
-
-ProgressCallback = Callable[[Mapping[str, JSON]], None]
 
 
-@attrs.define(eq=False)
-class _Call:
-    """One request that waits for its answer. `what` names it in errors."""
+NEVER_CANCELLED = frozenset({"initialize", "server/discover"})
+"""The specification forbids it for the first, and the second was not understood by whoever does not answer it."""
 
-    what: str
-    line: Line
-    on_progress: ProgressCallback | None
-    result: JSON = None
-    error: PraxisError | None = None
-    done: trio.Event = attrs.field(factory=trio.Event)
 
-    def succeed(self, result: JSON) -> None:
-        self.result = result
-        self.done.set()
+class _Call(Call):
+    """Waits in a slot, which is lighter than an event."""
 
-    def fail(self, error: PraxisError) -> None:
-        self.error = error
-        self.done.set()
+    __slots__ = ("_task", "line")
+
+    def __init__(
+        self, what: str, line: Line, context: CallContext | None, scope: trio.CancelScope, timeout: float
+    ) -> None:
+        super().__init__(what, context, scope, timeout)
+        self.line = line
+        self._task: trio.lowlevel.Task | None = None
+
+    def finish(self, result: JSON, error: PraxisError | None = None) -> None:
+        super().finish(result, error)
+        if self._task is not None:
+            reschedule(self._task)
+            self._task = None
+
+    async def wait(self) -> None:
+        """For the calling task only."""
+        if not self.done:
+            self._task = current_task()
+            await wait_task_rescheduled(self._stop_waiting)
+
+    def _stop_waiting(self, _: object) -> Abort:
+        self._task = None
+        return Abort.SUCCEEDED
 
 
 class McpClient:
-    """`server` is the server's name in errors and logs.
-
-    `on_tools_changed` and `on_text` (level or "noise", and the server's words as they came) are called from the
-    reading task and must not block.
-    """
+    """A `praxis.tools.mcp_connection.Connection`. `server` is the server's name in errors and logs."""
 
     def __init__(
         self,
@@ -70,55 +76,44 @@ class McpClient:
         session: ClientSession,
         *,
         max_calls: int,
-        on_tools_changed: Callable[[], None],
-        on_text: Callable[[str, str], None],
+        upward: Upward,
     ) -> None:
+        self.session = session
+        self.open = True
+        self.silence_is_legacy = True
         self._server = server
         self._stdout = stdout
-        self._session = session
         self._outbox = Outbox(stdin)
-        self._slots = trio.Semaphore(max_calls)
+        self.places = Places(max_calls)
         self._calls: dict[int, _Call] = {}
-        self._on_tools_changed = on_tools_changed
-        self._on_text = on_text
+        self._upward = upward
+        self._questions = Questions(session, upward, self._outbox.put_urgent)
         self._scope = trio.CancelScope()
+        self._nursery: trio.Nursery | None = None
         self._reason = ""
-        self.open = True
-        """Whether requests can be made."""
-
-    @property
-    def waiting(self) -> int:
-        """Requests that wait because `max_calls` are under way."""
-        return self._slots.statistics().tasks_waiting
 
     async def run(self) -> str:
-        """Carry messages until the connection is over, and say why it is, "" when the server just ended its streams.
-
-        Calls still wait then: see `fail_calls`.
-        """
         try:
             with self._scope:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._write)
+                async with trio.open_nursery() as self._nursery:
+                    self._nursery.start_soon(self._write)
                     await self._read()
-                    nursery.cancel_scope.cancel()
+                    self._nursery.cancel_scope.cancel()
         finally:
             self.open = False
             self._outbox.close()
         return self._reason
 
     def hang_up(self, reason: str, *, patience: float = 0.0) -> None:
-        """End the connection, after at most `patience` seconds of reading on. The first reason counts."""
         self._reason = self._reason or reason
         self._scope.deadline = min(self._scope.deadline, trio.current_time() + patience)
 
     def fail_calls(self, detail: str, data: dict[str, JSON]) -> None:
-        """Raise PraxisError("unavailable") in every call that waits. `detail` goes on from the server's name."""
         self.open = False
         self._reason = detail
         for call in self._calls.values():
-            if not call.done.is_set():  # else its answer came before the end, and its task has not run since
-                call.fail(self._unavailable(detail, delivered=call.line.started, data=data))
+            # An answer that came before the end counts, though its task has not run since.
+            call.finish(None, self._unavailable(detail, delivered=call.line.started, data=data))
 
     async def request(
         self,
@@ -127,35 +122,38 @@ class McpClient:
         *,
         what: str,
         timeout: float,
-        on_progress: ProgressCallback | None = None,
+        context: CallContext | None = None,
+        meta: Mapping[str, JSON] | None = None,
     ) -> JSON:
-        """The result of a request.
-
-        Raises PraxisError: `invalid` and `not_found` when the server says so, `internal` for its other errors (with
-        its code in `data["jsonrpc"]`), `timeout` after `timeout` seconds, `too_large`, and `unavailable` when the
-        connection ends. `delivered` tells whether the server may have acted on it.
-        """
         call: _Call | None = None
         with trio.move_on_after(timeout) as scope:
-            async with self._slots:
-                await self._outbox.wait_room()
+            if timeout != math.inf:
+                await self.places.take()
+            try:
+                if self._outbox.full:
+                    await self._outbox.wait_room()
                 if not self.open:
                     raise self._unavailable(self._reason, delivered=False, data={})
+                progress = context is not None and context.on_progress is not None
                 try:
-                    id, data = self._session.request(method, params, progress=on_progress is not None)
+                    id, data = self.session.request(method, params, progress=progress, meta=meta)
                 except (ValueError, TypeError, RecursionError) as error:
                     raise PraxisError("invalid", f"{what}: not JSON: {error}", where="arguments") from None
-                call = self._calls[id] = _Call(what, self._outbox.put(data), on_progress)
+                call = self._calls[id] = _Call(what, self._outbox.put(data), context, scope, timeout)
                 try:
-                    await call.done.wait()
+                    await call.wait()
                 except trio.Cancelled:
-                    if not call.done.is_set():
+                    if not call.done:
                         late = trio.current_time() >= scope.deadline
                         await self._give_up(id, call, method, "time is up" if late else "cancelled by the caller")
                     raise
                 finally:
                     del self._calls[id]
-        if call is None or not call.done.is_set():
+                    call.end_asks()
+            finally:
+                if timeout != math.inf:
+                    self.places.leave()
+        if call is None or not call.done:
             delivered = call is not None and call.line.started
             waited = (
                 "" if delivered else "; it could not even be sent, with so many calls or a server that does not read"
@@ -165,47 +163,16 @@ class McpClient:
             raise call.error
         return call.result
 
-    async def initialize(self, *, timeout: float) -> mcp.ServerHello:
-        """The handshake. Raises PraxisError, also when there is no common version of the protocol."""
-        result = await self.request("initialize", self._session.initialize_params(), what="initialize", timeout=timeout)
-        hello, line = self._session.initialized(result)
+    async def notify(self, line: bytes) -> None:
         self._outbox.put_urgent(line)
-        return hello
-
-    async def list_tools(self, *, timeout: float) -> list[Mapping[str, JSON]]:
-        """All definitions, page after page, as the server gave them. Raises PraxisError.
-
-        A server that does not know tools/list has no tools, whatever it advertised.
-        """
-        tools: list[Mapping[str, JSON]] = []
-        cursors: set[str] = set()
-        params: dict[str, JSON] = {}
-        while True:
-            try:
-                result = await self.request("tools/list", params, what="tools/list", timeout=timeout)
-            except PraxisError as error:
-                if error.data.get("jsonrpc", {}).get("code") != jsonrpc.METHOD_NOT_FOUND:
-                    raise
-                return tools
-            page, cursor = mcp.tools_page(result)
-            tools += page
-            if cursor is None:
-                return tools
-            if cursor in cursors or len(cursors) + 1 == MAX_PAGES or len(tools) > MAX_TOOLS:
-                logger.warning(
-                    "MCP server %s: its list of tools does not end; the first %d are used", self._server, MAX_TOOLS
-                )
-                return tools[:MAX_TOOLS]
-            cursors.add(cursor)
-            params = {"cursor": cursor}
 
     async def _give_up(self, id: int, call: _Call, method: str, reason: str) -> None:
-        if self._outbox.withdraw(call.line) or method == "initialize" or not self.open:
-            self._session.forget(id)
+        if self._outbox.withdraw(call.line) or method in NEVER_CANCELLED or not self.open:
+            self.session.forget(id)
             return
-        notice = self._outbox.put_urgent(self._session.cancel(id, reason))
+        notice = self._outbox.put_urgent(self.session.cancel(id, reason))
         with trio.move_on_after(CANCEL_LIMIT, shield=True):
-            await notice.done.wait()
+            await notice.wait_done()
 
     async def _write(self) -> None:
         try:
@@ -217,61 +184,37 @@ class McpClient:
     async def _read(self) -> None:
         try:
             while data := await self._stdout.receive_some():
-                for happening in self._session.receive(bytes(data)):
-                    self._take(happening)
+                for happening in self.session.receive(bytes(data)):
+                    if type(happening) is mcp.Answered:
+                        self._calls[happening.id].finish(happening.result)
+                    else:
+                        self._take(happening)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # as good as the end
 
     def _take(self, happening: mcp.Happening) -> None:
         match happening:
-            case mcp.Answered(id, result):
-                self._calls[id].succeed(result)
-            case mcp.Refused(id, code, message, data):
-                self._calls[id].fail(_refusal(self._calls[id].what, code, message, data))
-            case mcp.TooLong(id, size):
-                self._calls[id].fail(
-                    PraxisError(
-                        "too_large",
-                        f"{self._calls[id].what}: its answer of {size} bytes is over the limit",
-                        hint="mcp.limits.max_response_size_bytes",
-                        delivered=True,
-                    )
-                )
-            case mcp.Garbled(id, problem):
-                self._calls[id].fail(
-                    PraxisError("internal", f"{self._calls[id].what}: its answer was {problem}", delivered=True)
-                )
+            case mcp.Refused(id) | mcp.TooLong(id) | mcp.Garbled(id):
+                self._calls[id].finish(None, outcome(self._calls[id].what, happening))
             case mcp.Progressed(id, params):
-                self._progress(self._calls[id], params)
-            case mcp.ToolsChanged():
-                self._on_tools_changed()
-            case mcp.Logged(level, text):
-                self._on_text(level, text)
+                call = self._calls[id]
+                if call.context is not None:
+                    call.context = tell_progress(self._server, call.what, call.context, params)
+            case mcp.Notified(method, params):
+                self._upward.on_notice(method, params)
+            case mcp.Logged():
+                self._upward.on_text(happening.level, happening.text)
+                owner, _ = find_owner(self._calls.values())
+                if owner is not None and owner.context is not None:
+                    tell_log(self._server, owner.context, happening)
             case mcp.Noise(text, problem):
-                self._on_text("noise", f"{problem}: {text}")
+                self._upward.on_text("noise", f"{problem}: {text}")
             case mcp.Reply(line):
                 self._outbox.put_urgent(line)
+            case mcp.Asked():
+                self._questions.ask(self._nursery, happening, None, self._calls.values())
             case mcp.Broken(size):
                 self.hang_up(f"it sent a line of {size} bytes, over the limit, that answers nobody knows which call")
 
-    def _progress(self, call: _Call, params: Mapping[str, JSON]) -> None:
-        if call.on_progress is None:
-            return
-        try:
-            call.on_progress(params)
-        except Exception:
-            logger.exception("MCP server %s: progress of %s could not be passed on", self._server, call.what)
-            call.on_progress = None
-
     def _unavailable(self, detail: str, *, delivered: bool, data: dict[str, JSON]) -> PraxisError:
         return PraxisError("unavailable", f"MCP server {self._server}: {detail}", delivered=delivered, data=data)
-
-
-def _refusal(what: str, code: int, message: str, data: JSON) -> PraxisError:
-    """A server's error in our words. It did get the call, so it may have acted on it."""
-    codes: dict[int, Code] = {jsonrpc.INVALID_PARAMS: "invalid", jsonrpc.METHOD_NOT_FOUND: "not_found"}
-    given: dict[str, JSON] = {"code": code, "message": message}
-    if data is not None:
-        given["data"] = data
-    detail = f"{what}: the server refuses: {mcp.show(message) or 'no reason given'} ({code})"
-    return PraxisError(codes.get(code, "internal"), detail, delivered=True, data={"jsonrpc": given})

@@ -1,8 +1,8 @@
-"""MCP servers over stdio as tool sources: started, watched, started again.
+"""MCP servers as tool sources: started or reached, watched, and again when they end.
 
 States::
 
-    starting --handshake, tools/list--> ready --it ends--> backing off --pause--> starting ...
+    starting --a session, tools/list--> ready --it ends--> backing off --pause--> starting ...
     starting --it fails--> backing off, or failed after `retry_attempts` starts again without success
 
 A failed source is still tried, every 30 s. Its tools are known, and calls on them refused with the reason, until it
@@ -13,32 +13,38 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Literal, Protocol
 
 import trio
-from trio.abc import ReceiveStream, SendStream
 
-from praxis import __version__
 from praxis.config.schema import McpLimits, McpServer
 from praxis.model.errors import PraxisError
-from praxis.model.tool import JSON, CallContext, Tool, ToolRef, ToolResult
+from praxis.model.tool import JSON, CallContext, Tool, ToolResult
+from praxis.net.http_client import Authorize
 from praxis.net.process import open_guarded
 from praxis.observe.metrics import Metrics
-from praxis.tools.mcp_client import LAST_WORDS, McpClient
-from praxis.tools.mcp_stderr import StderrTail
-from praxis.tools.source import SourceState
-from praxis.wire.mcp import ClientSession, show
+from praxis.tools.mcp_asking import Asking
+from praxis.tools.mcp_catalogue import Catalogue, OnChange
+from praxis.tools.mcp_client import LAST_WORDS
+from praxis.tools.mcp_connection import Upward
+from praxis.tools.mcp_endings import describe_exit, describe_outage, is_other_transport
+from praxis.tools.mcp_opening import open_session
+from praxis.tools.mcp_pins import Pins
+from praxis.tools.mcp_subscriptions import Subscriptions
+from praxis.tools.mcp_transports import ENVIRONMENT, Connector, Link, Opener
+from praxis.tools.mcp_upstream import Upstream, is_unknown
+from praxis.tools.mcp_verdicts import Verdict, Verdicts
+from praxis.tools.mcp_words import Words
+from praxis.tools.service import Description, Notice
+from praxis.tools.source import SourceState, State
+from praxis.wire import jsonrpc
+from praxis.wire.mcp import Fault, show
+from praxis.wire.mcp_eras import LISTED
 
 logger = logging.getLogger(__name__)
 
-State = Literal["starting", "ready", "backing off", "failed", "disabled"]
-
-ENVIRONMENT = ("HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER", "LANG")
-"""What a server gets of the agent's environment; keys and tokens stay with the agent."""
 START_LIMIT = 60.0
 """Seconds from the start to the list of tools. Popular servers take 0.1 to 6 s, and a package runner that fills its
 cache first takes tens."""
@@ -50,37 +56,16 @@ EXIT_PATIENCE = 1.0
 """Seconds to learn a server's exit status and last words after its output has ended."""
 RELIST_PAUSE = 1.0
 """Seconds between two listings of tools, for a server that says they changed whenever they are listed."""
-LOG_LINES, LOG_PERIOD = 20, 10.0
-"""Lines of a server's own words that go into the log within so many seconds; the rest is counted."""
 STDERR_SHOWN = 20
 """Lines of standard error that the state shows."""
-_GRAVE = frozenset({"warning", "error", "critical", "alert", "emergency"})
-"""Levels of a server's messages that are warnings in our log: it is the server's trouble, not the agent's."""
-
-
-class ServerProcess(Protocol):
-    """A running server, as `praxis.net.process.GuardedProcess` is one."""
-
-    stdin: SendStream
-    stdout: ReceiveStream
-    stderr: ReceiveStream
-
-    async def wait(self) -> int: ...
-
-
-class Opener(Protocol):
-    """Starts a server, or raises OSError; leaving the context ends it, within bounds."""
-
-    def __call__(
-        self, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path
-    ) -> AbstractAsyncContextManager[ServerProcess]: ...
 
 
 class McpSource:
-    """One configured server.
+    """One configured server: a `praxis.tools.source.ToolSource` and a `praxis.tools.service.McpService`.
 
     `agent` is the name of the agent whose tools these become. `on_change` is called when `tools()` has changed,
-    `on_state` when `state()` has; neither may block. `base_dir` is where the server starts unless it has a `workdir`.
+    `on_state` when `state()` has, `on_definition` when a tool is not what it was; none may block. `base_dir` is where
+    a program starts unless it has a `workdir`.
     """
 
     def __init__(
@@ -93,31 +78,42 @@ class McpSource:
         on_change: Callable[[], None],
         metrics: Metrics,
         on_state: Callable[[SourceState], None] = lambda state: None,
+        on_definition: OnChange = lambda tool, held: None,
         environ: Mapping[str, str] = os.environ,
         opener: Opener = open_guarded,
+        verdicts: Verdicts | None = None,
+        pins: Pins | None = None,
+        quarantine: bool = False,
+        authorize: Authorize | None = None,
     ) -> None:
         self.name = server.name
         self._server = server
         self._limits = limits
-        self._agent = agent
-        self._cwd = server.workdir or base_dir
-        self._env = {name: environ[name] for name in ENVIRONMENT if name in environ} | server.env
+        env = {name: environ[name] for name in ENVIRONMENT if name in environ} | server.env
         self._on_change = on_change
         self._on_state = on_state
-        self._opener = opener
         self._timeout = limits.request_timeout_ms / 1000 if server.timeout is None else server.timeout
         self._state: State = "starting" if server.enabled else "disabled"
         self._reason = "" if server.enabled else "mcp.servers[].enabled is false"
         self._restarts = 0
-        self._tools: tuple[Tool, ...] = ()
-        self._stderr = StderrTail(server.env.values())
-        self._client: McpClient | None = None
+        self._catalogue = Catalogue(server, agent, pins or Pins(), quarantine=quarantine, on_change=on_definition)
+        self._connector = Connector(
+            server, limits, env, server.workdir or base_dir, opener, self._catalogue.headers, authorize
+        )
+        self._asking = Asking(server)
+        self._words = Words(server.name, (*server.env.values(), *server.headers.values()))
+        self._subscriptions = Subscriptions(server.name, self._hear)
+        self._verdicts = verdicts or Verdicts()
+        self._hint = ""
+        self._transport: str = server.transport
+        self._probing = False
+        self._fallback = False
+        self._upstream: Upstream | None = None
+        self._description = Description({}, {})
         self._ready_at: float | None = None
         self._failures = 0
         self._pause = 0.0
         self._changed = trio.Event()
-        self._log_since = -LOG_PERIOD
-        self._log_lines = 0
         self._starts_again = metrics.counter(
             "praxis_mcp_server_restarts_total", "Starts again of MCP servers.", ("source",)
         )
@@ -125,9 +121,11 @@ class McpSource:
             "praxis_mcp_server_faults_total", "What MCP servers did wrong, or too late.", ("source", "fault")
         )
 
+    # -- what it is -----------------------------------------------------------------------------------
+
     def tools(self) -> Sequence[Tool]:
         """What the server last listed. A tool stays the same object as long as its definition is the same."""
-        return self._tools
+        return self._catalogue.tools
 
     def state(self) -> SourceState:
         return SourceState(
@@ -135,61 +133,125 @@ class McpSource:
             kind="mcp",
             state=self._state,
             reason=self._reason,
-            tools=len(self._tools),
+            tools=len(self._catalogue.tools),
             restarts=self._restarts,
-            stderr_tail=self._stderr.lines[-STDERR_SHOWN:],
+            stderr_tail=self._words.stderr.lines[-STDERR_SHOWN:],
+            held=self._catalogue.held,
         )
 
     @property
     def waiting(self) -> int:
-        return self._client.waiting if self._client is not None else 0
+        return self._upstream.connection.places.waiting if self._upstream is not None else 0
+
+    def describe(self) -> Description:
+        """What the server last said of itself; nothing before it has been reached."""
+        return self._description
+
+    # -- what it does ---------------------------------------------------------------------------------
 
     async def call(self, name: str, arguments: dict[str, JSON], context: CallContext) -> ToolResult:
-        """Call a tool. Raises PraxisError as `McpClient.request` does, and `unavailable` while there is no server.
-
-        Cancelling the caller cancels the call on the server.
-        """
-        if self._client is None:
-            why = f"is {self._state}: {self._reason}" if self._reason else "is not connected"
-            raise PraxisError("unavailable", f"MCP server {self.name} {why}")
+        """Call a tool. Raises PraxisError as `request` does. Cancelling the caller cancels the call on the server."""
         what = f"{self.name}/{name}"
-        result = await self._client.request(
-            "tools/call",
-            {"name": name, "arguments": arguments},
-            what=what,
-            timeout=self._timeout,
-            on_progress=context.on_progress,
-        )
+        self._catalogue.refuse(name)
+        upstream = self._reach()
+        result = await upstream.request("tools/call", {"name": name, "arguments": arguments}, context, what=what)
         if not isinstance(result, dict):
             raise PraxisError("internal", f"{what}: the server answers with {show(result)}, no result", delivered=True)
+        if not self._catalogue.keeps_its_word(name, result):
+            self._count("unstructured")
         return ToolResult(result)
+
+    async def request(self, method: str, params: Mapping[str, JSON], context: CallContext) -> Mapping[str, JSON]:
+        """See `McpService`. Tools are listed as they are known here, on one page: without those left out or held back.
+
+        Raises PraxisError: ``unavailable`` while there is no server, ``denied`` for a tool that is held back, and
+        what `praxis.tools.mcp_connection.Connection.request` raises.
+        """
+        if method == "tools/list":
+            if params.get("cursor") is not None:
+                given = {"code": jsonrpc.INVALID_PARAMS, "message": "there is no page at this cursor"}
+                raise PraxisError("invalid", "there is no page at this cursor", data={"jsonrpc": given})
+            self._reach()
+            return {"tools": [tool.definition for tool in self.tools()]}
+        what = f"{self.name}: {method}"
+        if method == "tools/call":
+            what = f"{self.name}/{show(params.get('name'), 64)}"
+            self._catalogue.refuse(params.get("name"))
+            if params.get("arguments") is None:  # some servers take no call without
+                params = {**params, "arguments": {}}
+        try:
+            result = await self._reach().request(method, params, context, what=what)
+        except PraxisError as error:
+            if method in LISTED and is_unknown(error):
+                return {LISTED[method]: []}
+            raise
+        if not isinstance(result, dict):
+            raise PraxisError("internal", f"{what}: the server answers with {show(result)}, no result", delivered=True)
+        return result
+
+    @asynccontextmanager
+    async def subscribe(self, wanted: Mapping[str, JSON], on_notice: Notice) -> AsyncIterator[Mapping[str, JSON]]:
+        """See `McpService`. It lasts while the server is started again."""
+        with self._subscriptions.subscribe(wanted, on_notice, self._description.capabilities) as honoured:
+            yield honoured
+
+    def approve(self, tool: str | None = None) -> tuple[str, ...]:
+        """Let a tool that is held back, or all of them, be what it is now; the names. Raises PraxisError."""
+        approved = self._catalogue.approve(tool)
+        self._on_change()
+        self._on_state(self.state())
+        return approved
+
+    def _reach(self) -> Upstream:
+        if self._upstream is None:
+            why = f"is {self._state}: {self._reason}" if self._reason else "is not connected"
+            raise PraxisError("unavailable", f"MCP server {self.name} {why}")
+        return self._upstream
+
+    # -- its life -------------------------------------------------------------------------------------
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep the server running until cancelled. Started at once, whether the server starts or not."""
         task_status.started()
+        if (verdict := self._verdicts.get(self._server)) is not None:
+            self._hint, self._transport = verdict.era, verdict.transport
         while self._server.enabled:
             self._set("starting")
             self._ready_at = None
             await self._serve()
+            if self._again_at_once():
+                continue
             await trio.sleep(self._pause)
             self._restarts += 1
             self._starts_again.inc(1, self.name)
 
     async def _serve(self) -> None:
-        """Start the server and keep the connection until it is over."""
-        argv = [self._server.command, *self._server.args]
-        self._stderr.begin()
+        """Connect with the server and keep the connection until it is over."""
+        self._words.stderr.begin()
+        self._changed = trio.Event()
+        session = self._connector.session(self._asking.declared, self._count)
+        upward = Upward(
+            on_notice=self._subscriptions.deliver,
+            on_text=self._words.log,
+            answer=self._asking.answer,
+            on_renewed=self._renewed,
+        )
         try:
-            async with self._opener(argv, env=self._env, cwd=self._cwd) as process:
-                logger.info("MCP server %s: started %s", self.name, show(self._stderr.mask(str(argv))))
-                await self._converse(process)
+            async with self._connector.connect(self._transport, session, upward) as link:
+                where = str(self._connector.argv) if self._server.transport == "stdio" else self._server.url
+                logger.info("MCP server %s: started %s", self.name, show(self._words.stderr.mask(where)))
+                await self._converse(link)
         except* OSError as outage:
             # Once there was a connection, its own end has been told already.
             if self._state == "starting":
-                self._ended(f"it cannot be started: {_describe(outage)}")
+                self._ended(f"it cannot be started: {describe_outage(outage)}")
 
     def _ended(self, reason: str) -> None:
         """Decide what follows: how long to pause, and whether that is called backing off or failed."""
+        if self._probing or self._fallback:
+            return
+        if self._server.transport == "http":
+            self._transport = "http"
         steady = self._ready_at is not None and trio.current_time() - self._ready_at >= STEADY
         self._failures = 1 if steady else self._failures + 1
         failed = self._failures > self._limits.retry_attempts
@@ -197,152 +259,122 @@ class McpSource:
         doubled = self._limits.retry_backoff_ms / 1000 * 2 ** min(self._failures - 1, 30)
         self._pause = MAX_PAUSE if failed else min(doubled, MAX_PAUSE)
         logger.warning("MCP server %s: %s; next start in %.1f s", self.name, reason, self._pause)
-        if failed:
-            self._replace_tools(())
+        if failed and self._catalogue.clear():
+            self._on_change()
         self._set("failed" if failed else "backing off", reason)
 
-    async def _converse(self, process: ServerProcess) -> None:
-        """One connection, from the handshake to the end. No call waits when this returns."""
+    def _again_at_once(self) -> bool:
+        """Whether it ended over something that it did not understand: then it is not asked that again."""
+        if self._fallback:
+            logger.info("MCP server %s: no streamable HTTP there; trying HTTP+SSE", self.name)
+            self._fallback, self._hint, self._transport = False, "legacy", "sse"
+            return True
+        if not self._probing:
+            self._hint = "" if self._state in ("failed", "backing off") and self._ready_at is None else self._hint
+            return False
+        logger.info("MCP server %s: it ended when it was asked for its era; it is taken for a legacy one", self.name)
+        self._probing, self._hint = False, "legacy"
+        return True
+
+    async def _converse(self, link: Link) -> None:
+        """One connection, from the first request to the end. No call waits when this returns."""
         status: int | None = None
-        session = ClientSession(
-            name="praxis",
-            version=__version__,
-            max_line=self._limits.max_response_size_bytes,
-            count=lambda fault: self._faults.inc(1, self.name, fault),
-        )
-        self._changed = trio.Event()
-        client = McpClient(
-            self.name,
-            process.stdin,
-            process.stdout,
-            session,
-            max_calls=self._limits.max_concurrent_requests,
-            on_tools_changed=lambda: self._changed.set(),
-            on_text=self._log_text,
-        )
+        connection = link.connection
         reason, data = "the agent is stopping", {}
 
-        async def watch_exit() -> None:
+        async def watch_exit(wait: Callable[[], Awaitable[int]]) -> None:
             nonlocal status
-            status = await process.wait()
+            status = await wait()
             # Its children may hold its output open: it ends here all the same, once what it wrote has been read.
-            client.hang_up("", patience=LAST_WORDS)
+            connection.hang_up("", patience=LAST_WORDS)
 
         async with trio.open_nursery() as nursery:
             try:
-                quiet = await nursery.start(self._keep_stderr, process.stderr)
-                nursery.start_soon(watch_exit)
-                nursery.start_soon(self._use, client)
-                ended = await client.run()
-                self._client = None
-                if not ended:
+                quiet = await nursery.start(self._words.keep_stderr, link.stderr) if link.stderr else None
+                if link.wait is not None:
+                    nursery.start_soon(watch_exit, link.wait)
+                nursery.start_soon(self._use, link)
+                ended = await connection.run()
+                self._upstream = None
+                if not ended and link.wait is not None:
                     with trio.move_on_after(EXIT_PATIENCE):
-                        await process.wait()
-                        await quiet.wait()
-                words = f"; its last words: {self._stderr.last}" if self._stderr.last else ""
-                reason = (ended or _describe_exit(status)) + words
-                data = {"exit_status": status, "stderr": self._stderr.last}
+                        await link.wait()
+                        if quiet is not None:
+                            await quiet.wait()
+                words = f"; its last words: {self._words.stderr.last}" if self._words.stderr.last else ""
+                reason = (ended or describe_exit(status, link.wait is not None)) + words
+                data = {"exit_status": status, "stderr": self._words.stderr.last}
+                self._probing = self._probing and not ended
                 self._ended(reason)
             finally:
-                self._client = None
-                client.fail_calls(reason, data)
+                self._upstream = None
+                connection.fail_calls(reason, data)
             nursery.cancel_scope.cancel()
 
-    async def _use(self, client: McpClient) -> None:
-        """The handshake, the list of tools, and again whenever it changed."""
+    async def _use(self, link: Link) -> None:
+        """Begin a session, list the tools, and again whenever they changed."""
+        connection = link.connection
+        self._probing = self._server.protocol == "auto" and self._hint == "" and link.wait is not None
         try:
-            hello = await client.initialize(timeout=START_LIMIT)
-            self._adopt(await client.list_tools(timeout=START_LIMIT))
+            hello = await open_session(connection, self._server.protocol, self._hint, timeout=START_LIMIT)
+            self._probing = False
+            upstream = Upstream(self.name, connection, hello, self._asking, timeout=self._timeout)
+            await self._list_tools(upstream, START_LIMIT)
         except PraxisError as error:
-            client.hang_up(str(error))
+            self._fallback = self._transport == "http" and is_other_transport(error)
+            connection.hang_up(str(error))
             return
-        if not client.open:
+        if not connection.open:
             return
-        self._client = client
+        self._remember(upstream)
+        self._description = Description(hello.info, hello.capabilities, hello.instructions)
+        self._upstream = upstream
         self._ready_at = trio.current_time()
         self._set("ready")
-        logger.info("MCP server %s: %d tools, MCP %s", self.name, len(self._tools), hello.protocol)
-        while True:
-            await self._changed.wait()
-            self._changed = trio.Event()
-            try:
-                self._adopt(await client.list_tools(timeout=self._timeout))
-            except PraxisError as error:
-                logger.warning("MCP server %s: its tools changed, but %s", self.name, error)
-            await trio.sleep(RELIST_PAUSE)
+        logger.info("MCP server %s: %d tools, MCP %s", self.name, len(self.tools()), hello.protocol)
+        if self._restarts:
+            self._subscriptions.restarted()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._subscriptions.keep, upstream)
+            while True:
+                await self._changed.wait()
+                self._changed = trio.Event()
+                try:
+                    await self._list_tools(upstream, self._timeout)
+                except PraxisError as error:
+                    logger.warning("MCP server %s: its tools changed, but %s", self.name, error)
+                await trio.sleep(RELIST_PAUSE)
 
-    def _adopt(self, definitions: Sequence[Mapping[str, JSON]]) -> None:
-        known = {tool.name: tool for tool in self._tools}
-        tools: dict[str, Tool] = {}
-        for definition in definitions:
-            name = definition.get("name")
-            if not _is_name(name) or name in tools:
-                logger.warning("MCP server %s: tool %s is left out: no usable name", self.name, show(name))
-                continue
-            tool = Tool(self._agent, self.name, definition)
-            before = known.get(tool.name)
-            tools[tool.name] = before if before is not None and before.digest == tool.digest else tool
-        self._replace_tools(tuple(tools.values()))
-
-    def _replace_tools(self, tools: tuple[Tool, ...]) -> None:
-        if tools != self._tools:
-            self._tools = tools
+    async def _list_tools(self, upstream: Upstream, timeout: float) -> None:
+        definitions = await upstream.list_all("tools/list", timeout=timeout)
+        by_http = upstream.hello.modern and self._transport == "http"
+        if self._catalogue.adopt(definitions, checks_headers=by_http):
             self._on_change()
+
+    def _remember(self, upstream: Upstream) -> None:
+        """Keep the verdict, unless the server is not the one it was: then it is asked anew the next time."""
+        era = "modern" if upstream.hello.modern else "legacy"
+        before = self._verdicts.get(self._server)
+        name = upstream.hello.name[:200]
+        other = before is not None and before.name != name and self._hint == "legacy"
+        self._hint = era
+        if self._server.protocol == "auto":
+            self._verdicts.put(self._server, None if other else Verdict(era, self._transport, name))
+
+    def _hear(self, method: str) -> None:
+        if method == "notifications/tools/list_changed":
+            self._changed.set()
+
+    def _renewed(self) -> None:
+        """A new session in place of a lost one."""
+        if self._upstream is not None:
+            self._upstream.renewed()
+        self._subscriptions.restarted()
+        self._changed.set()
+
+    def _count(self, fault: Fault) -> None:
+        self._faults.inc(1, self.name, fault)
 
     def _set(self, state: State, reason: str = "") -> None:
         self._state, self._reason = state, reason
         self._on_state(self.state())
-
-    async def _keep_stderr(self, stream: ReceiveStream, *, task_status: trio.TaskStatus[trio.Event]) -> None:
-        """Always read on, else the server blocks."""
-        quiet = trio.Event()
-        task_status.started(quiet)
-        try:
-            while data := await stream.receive_some():
-                for line in self._stderr.receive(bytes(data)):
-                    self._log(logging.DEBUG, "stderr", line)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass  # as good as the end
-        self._stderr.finish()
-        quiet.set()
-
-    def _log_text(self, level: str, text: str) -> None:
-        number = logging.WARNING if level in _GRAVE else logging.DEBUG if level == "debug" else logging.INFO
-        self._log(number, show(level, 10), show(self._stderr.mask(text)))
-
-    def _log(self, level: int, kind: str, line: str) -> None:
-        """A line of the server's own words, unless it talks too much."""
-        now = trio.current_time()
-        if now - self._log_since >= LOG_PERIOD:
-            if self._log_lines > LOG_LINES:
-                logger.info("MCP server %s: %d more lines", self.name, self._log_lines - LOG_LINES)
-            self._log_since, self._log_lines = now, 0
-        self._log_lines += 1
-        if self._log_lines <= LOG_LINES:
-            logger.log(level, "MCP server %s: %s: %s", self.name, kind, line)
-
-
-def _is_name(name: JSON) -> bool:
-    """Whether a tool of this name can be called: nothing in it is taken for an agent or a source."""
-    try:
-        return isinstance(name, str) and ToolRef.parse(name) == ToolRef(name)
-    except PraxisError:
-        return False
-
-
-def _describe_exit(status: int | None) -> str:
-    if status is None:
-        return "it closed its standard output"
-    if status > 128:
-        with suppress(ValueError):
-            return f"it was ended by {signal.Signals(status - 128).name}"
-    return f"it exited with status {status}"
-
-
-def _describe(error: BaseException) -> str:
-    """All leaves of a group on one line, each once."""
-    if isinstance(error, BaseExceptionGroup):
-        return "; ".join(dict.fromkeys(_describe(leaf) for leaf in error.exceptions))
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    return f"{type(error).__name__}: {error}"

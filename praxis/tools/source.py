@@ -9,6 +9,8 @@ import attrs
 
 from praxis.model.tool import JSON, CallContext, Tool, ToolResult
 
+State = Literal["starting", "ready", "backing off", "failed", "disabled"]
+
 
 @attrs.frozen
 class SourceState:
@@ -16,11 +18,13 @@ class SourceState:
 
     name: str
     kind: Literal["builtin", "mcp"]
-    state: Literal["starting", "ready", "backing off", "failed", "disabled"]
+    state: State
     reason: str = ""
     tools: int = 0
     restarts: int = 0
     stderr_tail: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()
+    """Names of tools that are held back because their definitions changed."""
 
 
 class ToolSource(Protocol):

@@ -116,6 +116,12 @@ class LineReader:
             self._add(data[start:])
         return lines
 
+    def unfinished(self) -> bytes:
+        """Take out what has come of the line under way, or the end of it when it is too long."""
+        rest, self._size, self._head = bytes(self._rest), 0, None
+        self._rest.clear()
+        return rest
+
     def _add(self, piece: bytes) -> None:
         self._size += len(piece)
         self._rest += piece
@@ -141,7 +147,7 @@ def parse(line: bytes) -> list[Message]:
     included.
     """
     try:
-        value = json.loads(line.decode("utf-8-sig", "replace"), parse_constant=_refuse_constant)
+        value = _DECODER.decode(line.decode("utf-8-sig", "replace"))
         if _SURROGATE.search(line):
             value = json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
     except MessageError:
@@ -172,6 +178,11 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 def _refuse_constant(name: str) -> JSON:
     raise MessageError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+"""Made once: json.loads and json.dumps make a new one for every call with arguments such as these."""
 
 
 def classify(value: JSON) -> Message:
@@ -236,4 +247,4 @@ def error_response(id: Id | None, code: int, message: str, data: JSON = None) ->
 
 def _line(value: dict[str, JSON]) -> bytes:
     # ASCII alone: readers on the other side that use splitlines() or another encoding still get it right.
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
+    return _ENCODER.encode(value).encode("ascii") + b"\n"

@@ -11,6 +11,8 @@ MODERN_VERSIONS = ("2026-07-28",)
 LATEST_MODERN = MODERN_VERSIONS[-1]
 
 HEADER_MISMATCH, MISSING_CAPABILITY, UNSUPPORTED_VERSION = -32020, -32021, -32022
+RESOURCE_NOT_FOUND = -32002
+"""Up to 2025-11-25; later -32602 says it too."""
 
 META = "io.modelcontextprotocol/"
 META_VERSION = META + "protocolVersion"
@@ -27,4 +29,20 @@ RESUMABLE = frozenset({"tools/call", "prompts/get", "resources/read"})
 """Requests that may be answered with a request for input."""
 NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 """Which param the header ``Mcp-Name`` repeats."""
+ASKS = {"sampling/createMessage": "sampling", "elicitation/create": "elicitation", "roots/list": "roots"}
+"""What a server may ask of a client, and the capability that the client declares for it."""
+LISTED = {
+    "tools/list": "tools",
+    "resources/list": "resources",
+    "resources/templates/list": "resourceTemplates",
+    "prompts/list": "prompts",
+}
+"""Which member of a list's result holds the items."""
+CHANGES = {
+    "notifications/tools/list_changed": "toolsListChanged",
+    "notifications/prompts/list_changed": "promptsListChanged",
+    "notifications/resources/list_changed": "resourcesListChanged",
+    "notifications/resources/updated": "resourceSubscriptions",
+}
+"""Notifications of changes, and what of ``subscriptions/listen`` asks for them."""
 LOG_LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")

@@ -29,6 +29,48 @@ from tests.config.reading import ENVIRON, Write, problems, read
             "mcp:\n  servers:\n    - name: a\n",
             "agent.yaml:3: mcp.servers[0].command: is missing: a server with transport stdio is a program",
         ),
+        (
+            "mcp: {servers: [{name: a, url: 'http://b/'}]}",
+            "agent.yaml:1: mcp.servers[0].transport: expected 'http' or 'sse' for a server with a url, got 'stdio'",
+        ),
+        (
+            "mcp: {servers: [{name: a, command: x, url: 'http://b/'}]}",
+            "agent.yaml:1: mcp.servers[0].url: means nothing for a server with transport stdio",
+        ),
+        (
+            "mcp: {servers: [{name: a, transport: http}]}",
+            "agent.yaml:1: mcp.servers[0].url: is missing: a server with transport http has one",
+        ),
+        (
+            "mcp: {servers: [{name: a, transport: sse, url: 'http://b/', command: x}]}",
+            "agent.yaml:1: mcp.servers[0].command: means nothing for a server with transport sse",
+        ),
+        (
+            "mcp: {servers: [{name: a, transport: http, url: 'ftp://b/'}]}",
+            "agent.yaml:1: mcp.servers[0].url: expected http://HOST/PATH or https://HOST/PATH, got 'ftp://b/'",
+        ),
+        (
+            "mcp: {servers: [{name: a, transport: sse, url: 'http://b/', message_url: 'http://c/'}]}",
+            "agent.yaml:1: mcp.servers[0].message_url: expected the scheme, host and port of the url",
+        ),
+        (
+            "mcp: {servers: [{name: a, command: x, roots: [/srv], ask: [roots]}]}",
+            "agent.yaml:1: mcp.servers[0].ask: roots are given too; only one can be meant",
+        ),
+        (
+            "mcp: {servers: [{name: a, transport: http, url: 'http://b/', headers: {Host: x}}]}",
+            "agent.yaml:1: mcp.servers[0].headers: is not accepted",
+        ),
+        (
+            "agent: {external_mcp_endpoints: [b]}",
+            "agent.yaml:1: agent.external_mcp_endpoints[0].url: "
+            "expected http://HOST/PATH or https://HOST/PATH, got 'b'",
+        ),
+        (
+            "agent: {external_mcp_endpoints: ['http://b:1/x', {url: 'http://b:1/y'}]}",
+            "agent.yaml:1: agent.external_mcp_endpoints[1].name: 'b-1' is already the name of "
+            "agent.external_mcp_endpoints[0]",
+        ),
         ("mcp:\n  servers:\n    - command: a\n", "agent.yaml:3: mcp.servers[0].name: is missing"),
         (
             "mcp: {servers: [{name: a, command: x, timeout: 0}]}",

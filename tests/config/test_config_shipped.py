@@ -37,21 +37,26 @@ def test_agent_yaml_has_every_key_with_its_default(tmp_path: Path) -> None:
 
 def test_the_examples_in_its_comments_have_every_other_key(tmp_path: Path) -> None:
     text = (CONFIGS / "agent.yaml").read_text()
-    for default in ("  servers: []\n", "  peers: {}\n"):
+    for default in ("  servers: []\n", "  peers: {}\n", "  external_mcp_endpoints: []\n"):
         assert default in text
         text = text.replace(default, "")
     text = re.sub(r"^  #   ", "  ", text, flags=re.MULTILINE)
     path = tmp_path / "configs" / "agent.yaml"
     path.parent.mkdir()
     path.write_text(text)
-    loaded = load(path, environ={"HOME": str(tmp_path)})
+    loaded = load(path, environ={"HOME": str(tmp_path), "OLD_TOKEN": "one", "REMOTE_TOKEN": "two"})
+    assert [server.url for server in loaded.config.mcp_servers][1:3] == ["https://tools.example/mcp"] * 2
     assert loaded.config.export.peers["praxis-agent-1"].deny == ("fs/delete_file",)
     written = {
-        re.sub(r"peers\.praxis-agent-1", "peers{}", key).replace("[0]", "[]")
+        re.sub(r"\[\d\]", "[]", key.replace("peers.praxis-agent-1", "peers{}").removesuffix(".Authorization"))
         for key, source in loaded.sources.items()
         if source.startswith("agent.yaml:")
     }
-    assert written == set(dotted_keys(Config)) - {"mcp.servers", "export.peers"}
+    assert written == set(dotted_keys(Config)) - {
+        "mcp.servers",
+        "export.peers",
+        "agent.external_mcp_endpoints",
+    }
 
 
 def test_agent_yaml_names_every_variable() -> None:

@@ -7,6 +7,7 @@ trap 'rm -rf "$scratch"' EXIT
 packages=()
 command -v openssl >/dev/null || packages+=(openssl)
 command -v shellcheck >/dev/null || packages+=(shellcheck)
+command -v npm >/dev/null || packages+=(nodejs npm)
 command -v curl >/dev/null || packages+=(curl)
 command -v ip >/dev/null || packages+=(iproute2)
 command -v nsenter >/dev/null || packages+=(util-linux)

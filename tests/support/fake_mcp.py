@@ -28,6 +28,8 @@ class FakeServer:
     error: SendStream
     received: list[Any] = attrs.field(factory=list)
     """All messages that the behaviour has read."""
+    framed: bool = False
+    """Whether it writes messages as language servers do, with their length before them."""
     _rest: bytes = b""
     _status: int = 0
     _exited: trio.Event = attrs.field(factory=trio.Event)
@@ -54,7 +56,9 @@ class FakeServer:
 
     async def send(self, *messages: Any) -> None:
         lines = [message if isinstance(message, bytes) else json.dumps(message).encode() for message in messages]
-        await self.output.send_all(b"".join(line + b"\n" for line in lines))
+        if self.framed:
+            lines = [b"Content-Length: %d\r\n\r\n%s" % (len(line), line) for line in lines]
+        await self.output.send_all(b"".join(line if self.framed else line + b"\n" for line in lines))
 
     async def answer(self, request: Any, result: Any) -> None:
         await self.send({"jsonrpc": "2.0", "id": request["id"], "result": result})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 import pytest
@@ -16,12 +16,23 @@ from praxis.config.schema import McpLimits, McpServer
 from praxis.model.errors import PraxisError
 from praxis.model.tool import CallContext
 from praxis.observe.metrics import Metrics
+from praxis.tools.mcp_connection import Upward
 from praxis.tools.mcp_source import McpSource
 from praxis.tools.source import SourceState
 from tests.support.fake_mcp import Behaviour, FakeOpener, FakeServer, serve
 
 CONTEXT = CallContext("test")
 ENVIRON = {"PATH": "/bin", "HOME": "/home/a", "SECRET_TOKEN": "hush", "LC_ALL": "C"}
+
+
+async def refuse(method: str, params: Mapping[str, Any], context: CallContext) -> Mapping[str, Any]:
+    raise PraxisError("denied", f"nobody answers {method}")
+
+
+def make_upward(**changes: Any) -> Upward:
+    """Callbacks that hear nothing, but for those that are given."""
+    silent = Upward(on_notice=lambda method, params: None, on_text=lambda level, text: None, answer=refuse)
+    return attrs.evolve(silent, **changes)
 
 
 @attrs.define
@@ -56,8 +67,13 @@ class Setting:
 
 @asynccontextmanager
 async def running(
-    *behaviours: Behaviour | OSError, server: McpServer | None = None, limits: McpLimits | None = None
+    *behaviours: Behaviour | OSError,
+    server: McpServer | None = None,
+    limits: McpLimits | None = None,
+    protocol: Literal["auto", "legacy", "modern"] = "legacy",
+    **more: Any,
 ) -> AsyncIterator[Setting]:
+    """`more` goes to the source as it is."""
     async with trio.open_nursery() as nursery:
         opener = FakeOpener(nursery, behaviours or [serve])
 
@@ -67,7 +83,7 @@ async def running(
             setting.changes += 1
 
         source = McpSource(
-            server or McpServer("fake", command="fake-server"),
+            attrs.evolve(server or McpServer("fake", command="fake-server"), protocol=protocol),
             limits or McpLimits(),
             "agent-1",
             base_dir=Path("/base"),
@@ -76,6 +92,7 @@ async def running(
             on_state=lambda state: setting.states.append(state),
             environ=ENVIRON,
             opener=opener,
+            **more,
         )
         setting = Setting(source, opener, metrics)
         await nursery.start(source.run)

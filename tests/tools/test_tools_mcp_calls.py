@@ -11,7 +11,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from praxis.config.schema import McpLimits, McpServer
 from praxis.model.errors import PraxisError
-from praxis.tools import mcp_client, mcp_source
+from praxis.tools import mcp_client, mcp_source, mcp_words
 from tests.support.fake_mcp import FakeServer, serve, serve_calls
 from tests.tools.mcp_kit import collect, running
 
@@ -159,9 +159,14 @@ async def test_the_servers_own_requests_are_answered(autojump_clock: MockClock) 
         return await serve_calls(server)
 
     async with running(ask) as setting:
+        reason = "no call is under way that it could belong to"
         assert setting.server.received[3:] == [
             {"jsonrpc": "2.0", "id": "p", "result": {}},
-            {"jsonrpc": "2.0", "id": 8, "error": {"code": -32601, "message": "not supported: sampling/createMessage"}},
+            {
+                "jsonrpc": "2.0",
+                "id": 8,
+                "error": {"code": -32603, "message": reason},
+            },
         ]
         assert await setting.call("echo") == {"content": [], "structuredContent": {}}
 
@@ -285,7 +290,7 @@ async def test_a_call_that_got_no_place_was_not_delivered(autojump_clock: MockCl
 async def test_a_server_may_say_much_and_the_log_says_little(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG, logger="praxis.tools.mcp_source")
+    caplog.set_level(logging.DEBUG, logger="praxis.tools.mcp_words")
 
     async def chatty(server: FakeServer) -> int:
         await server.start()
@@ -298,7 +303,7 @@ async def test_a_server_may_say_much_and_the_log_says_little(
 
     async with running(chatty) as setting:
         lines = [record for record in caplog.records if "line" in record.message]
-        assert len(lines) == mcp_source.LOG_LINES
+        assert len(lines) == mcp_words.LOG_LINES
         assert {record.levelname for record in lines} == {"DEBUG", "WARNING"}
         assert all(len(record.message) < 400 and "\n" not in record.message for record in lines)
         await trio.sleep(61)

@@ -15,21 +15,24 @@ from praxis.tools import mcp_client, mcp_outbox
 from praxis.tools.mcp_client import McpClient
 from praxis.tools.mcp_outbox import Outbox
 from praxis.wire.mcp import ClientSession, Fault
+from tests.tools.mcp_kit import make_upward
 
 
 def make_client(
     stdin: trio.abc.SendStream, stdout: trio.abc.ReceiveStream, count: Callable[[Fault], None] = lambda fault: None
 ) -> McpClient:
     session = ClientSession(name="praxis", version="1", max_line=10_000, count=count)
-    return McpClient(
-        "deaf", stdin, stdout, session, max_calls=100, on_tools_changed=lambda: None, on_text=lambda level, text: None
-    )
+    return McpClient("deaf", stdin, stdout, session, max_calls=100, upward=make_upward())
+
+
+LARGE = "x" * (mcp_outbox.QUEUE // 16)
+"""Sixteen requests with this in them fill the queue."""
 
 
 async def call(client: McpClient, timeout: float, errors: list[tuple[float, str, bool]]) -> None:
     start = trio.current_time()
     with pytest.raises(PraxisError) as caught:
-        await client.request("tools/call", {}, what="work", timeout=timeout)
+        await client.request("tools/call", {"text": LARGE}, what="work", timeout=timeout)
     errors.append((trio.current_time() - start, caught.value.code, caught.value.delivered))
 
 
@@ -44,11 +47,11 @@ async def test_calls_on_a_deaf_server_end_in_time_and_say_whether_they_were_sent
         async with trio.open_nursery() as calls:
             calls.start_soon(call, client, 1.0, errors)
             await wait_all_tasks_blocked()
-            for _ in range(mcp_outbox.QUEUE + 5):
+            for _ in range(21):
                 calls.start_soon(call, client, 1.0, errors)
         nursery.cancel_scope.cancel()
     # The first was being written, so it had to be told of its end; the others were taken back.
-    assert errors[:-1] == [(1.0, "timeout", False)] * (mcp_outbox.QUEUE + 5)
+    assert errors[:-1] == [(1.0, "timeout", False)] * 21
     assert errors[-1] == (1.0 + mcp_client.CANCEL_LIMIT, "timeout", True)
     assert faults == ["cancelled"]
 
@@ -81,7 +84,7 @@ async def test_calls_that_wait_for_room_hear_of_the_end(autojump_clock: MockCloc
     client = make_client(stdin, stdout)
     errors: list[tuple[float, str, bool]] = []
     async with trio.open_nursery() as nursery:
-        for _ in range(mcp_outbox.QUEUE + 3):
+        for _ in range(19):
             nursery.start_soon(call, client, 10.0, errors)
         await wait_all_tasks_blocked()
         nursery.start_soon(server.aclose)
@@ -147,8 +150,8 @@ async def test_what_waits_is_written_together_and_urgent_lines_first() -> None:
         assert await server.receive_some() == b"1"
         assert not second.started
         assert await server.receive_some() == b"u2"
-        await urgent.done.wait()
+        await urgent.wait_done()
         assert not outbox.withdraw(second)
         nursery.cancel_scope.cancel()
     outbox.close()
-    assert outbox.put(b"3").done.is_set()
+    assert outbox.put(b"3").done

@@ -13,7 +13,7 @@ from praxis.model.errors import PraxisError
 from praxis.tools.mcp_client import McpClient
 from praxis.wire.mcp import ClientSession
 from tests.support.fake_mcp import Behaviour, FakeServer, serve_calls
-from tests.tools.mcp_kit import collect, running
+from tests.tools.mcp_kit import collect, make_upward, running
 
 GOOD = {"content": [{"type": "text", "text": "good"}]}
 
@@ -128,9 +128,7 @@ async def test_an_answer_that_came_before_the_end_is_kept_by_its_call() -> None:
     stdin, server_in = memory_stream_one_way_pair()
     server_out, stdout = memory_stream_one_way_pair()
     session = ClientSession(name="praxis", version="1", max_line=10_000, count=lambda fault: None)
-    client = McpClient(
-        "fast", stdin, stdout, session, max_calls=9, on_tools_changed=lambda: None, on_text=lambda level, text: None
-    )
+    client = McpClient("fast", stdin, stdout, session, max_calls=9, upward=make_upward())
     results: list[Any] = []
     async with trio.open_nursery() as nursery:
         nursery.start_soon(client.run)
@@ -141,7 +139,7 @@ async def test_an_answer_that_came_before_the_end_is_kept_by_its_call() -> None:
         nursery.start_soon(work)
         await server_in.receive_some()
         for call in client._calls.values():
-            call.succeed("in time")  # as the reading task does, in the same turn of the loop as the end
+            call.finish("in time")  # as the reading task does, in the same turn of the loop as the end
         client.fail_calls("over", {})
         await server_out.aclose()
     assert results == ["in time"]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
+import tracemalloc
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -28,7 +30,9 @@ CONTEXT = CallContext("test")
 
 
 @asynccontextmanager
-async def running(*args: str, timeout: float | None = None, metrics: Metrics | None = None) -> AsyncIterator[McpSource]:
+async def running(
+    *args: str, timeout: float | None = None, metrics: Metrics | None = None, limits: McpLimits | None = None
+) -> AsyncIterator[McpSource]:
     """A source of a Python server, once it is ready."""
     ready = trio.Event()
 
@@ -38,7 +42,7 @@ async def running(*args: str, timeout: float | None = None, metrics: Metrics | N
 
     source = McpSource(
         McpServer("real", command=sys.executable, args=("-I", *args), timeout=timeout),
-        McpLimits(retry_backoff_ms=1),
+        limits or McpLimits(retry_backoff_ms=1),
         "agent-1",
         base_dir=ROOT,
         on_change=lambda: None,
@@ -151,9 +155,85 @@ async def test_noise_on_both_outputs_harms_nothing() -> None:
     metrics = Metrics()
     async with running("tests/support/servers/odd.py", "loud", metrics=metrics) as source:
         assert (await source.call("work", {}, CONTEXT)).text == "done"
-        # Three lines before each of the four messages from us.
-        assert 'praxis_mcp_server_faults_total{source="real",fault="noise"} 12' in metrics.render()
+        # Three lines before each of the five messages from us.
+        assert 'praxis_mcp_server_faults_total{source="real",fault="noise"} 15' in metrics.render()
         assert set(source.state().stderr_tail) == {"noise"}
+
+
+async def test_a_result_of_thirty_megabytes_is_refused_or_taken_as_the_limit_says() -> None:
+    async with running("tests/support/servers/odd.py", "big") as source:
+        with pytest.raises(PraxisError, match=r"answer of 30000[0-9]* bytes is over the limit") as caught:
+            await source.call("work", {}, CONTEXT)
+        assert caught.value.code == "too_large"
+        assert source.state().state == "ready"
+    limits = McpLimits(max_response_size_bytes=40_000_000)
+    async with running("tests/support/servers/odd.py", "big", limits=limits) as source:
+        assert len((await source.call("work", {}, CONTEXT)).text) == 30_000_000
+
+
+async def test_a_flood_of_standard_error_blocks_no_call() -> None:
+    async with running("tests/support/servers/odd.py", "flood") as source:
+        with trio.fail_after(PATIENCE):
+            assert (await source.call("work", {}, CONTEXT)).text == "done"
+        await wait_until(lambda: len(source.state().stderr_tail) == 20)
+        assert source.state().state == "ready"
+
+
+async def test_a_server_that_never_answers_costs_its_callers_their_time_alone() -> None:
+    async with running("tests/support/servers/odd.py", "silent", timeout=0.1) as source:
+        for _ in range(3):
+            with pytest.raises(PraxisError, match=r"no answer within 0\.1 s"):
+                await source.call("work", {}, CONTEXT)
+        assert (source.state().state, source.state().restarts) == ("ready", 0)
+
+
+async def test_a_second_answer_is_counted_and_answers_nobody() -> None:
+    metrics = Metrics()
+    async with running("tests/support/servers/odd.py", "twice", metrics=metrics) as source:
+        for _ in range(3):
+            assert (await source.call("work", {}, CONTEXT)).text == "done"
+        await wait_until(lambda: 'fault="late"} 3' in metrics.render())
+
+
+async def test_two_hundred_connections_leave_nothing_behind() -> None:
+    """Connect, call, cancel, end: no process, no task and no descriptor stays, and memory does not grow."""
+
+    async def cycle() -> None:
+        async with running(SLEEP) as source:
+            task = LongTask(source)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(task.run)
+                await task.child()
+                nursery.cancel_scope.cancel()
+            assert (await source.call("echo", {"text": "x"}, CONTEXT)).text == "x"
+
+    async def cycles(count: int) -> None:
+        for _ in range(count):
+            async with trio.open_nursery() as nursery:
+                for _ in range(4):
+                    nursery.start_soon(cycle)
+
+    def left() -> tuple[int, int, int]:
+        tasks = trio.lowlevel.current_statistics().tasks_living
+        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        return tasks, len(children), len(os.listdir("/proc/self/fd"))
+
+    def traced() -> int:
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    await cycles(2)
+    before = left()
+    tracemalloc.start()
+    try:
+        await cycles(8)
+        middle = traced()
+        await cycles(40)
+        grown = traced() - middle
+    finally:
+        tracemalloc.stop()
+    assert left() == before
+    assert grown < 200_000
 
 
 async def test_a_deaf_server_blocks_nobody_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from trio.testing import MockClock
 
 from praxis import __version__
 from praxis.config.schema import McpLimits, McpServer
-from praxis.tools import mcp_client, mcp_source
+from praxis.tools import mcp_source, mcp_upstream
 from praxis.tools.source import SourceState
 from tests.support.fake_mcp import TOOLS, FakeServer, serve, serve_calls
 from tests.tools.mcp_kit import running
@@ -172,7 +172,7 @@ async def test_a_list_without_an_end_is_cut(autojump_clock: MockClock, same: boo
 
     async with running(endless) as setting:
         assert setting.source.state().state == "ready"
-        assert len(setting.source.tools()) == (2 if same else mcp_client.MAX_PAGES)
+        assert len(setting.source.tools()) == (2 if same else mcp_upstream.MAX_PAGES)
 
 
 async def test_a_server_without_tools_list_has_no_tools(autojump_clock: MockClock) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from praxis.model.errors import PraxisError
-from praxis.wire import mcp
+from praxis.wire import mcp, mcp_eras
 from praxis.wire.mcp import ClientSession, Happening
 
 
@@ -49,14 +49,16 @@ def test_the_handshake() -> None:
     answer = {"protocolVersion": "2024-11-05", "capabilities": {}, "serverInfo": {"name": "s", "version": "9"}}
     assert session.receive(line(id=id, result=answer)) == [mcp.Answered(1, answer)]
     hello, sent = session.initialized(answer)
-    assert hello == mcp.ServerHello("2024-11-05", "s", "9")
+    assert hello == mcp.ServerHello("2024-11-05", {"name": "s", "version": "9"})
+    assert (hello.name, hello.modern) == ("s 9", False)
     assert json.loads(sent) == {"jsonrpc": "2.0", "method": "notifications/initialized"}
 
 
-@pytest.mark.parametrize("version", sorted(mcp.PROTOCOL_VERSIONS))
+@pytest.mark.parametrize("version", mcp_eras.HANDSHAKE_VERSIONS)
 def test_every_handshake_version_is_spoken(version: str) -> None:
     hello, _ = make_session().initialized({"protocolVersion": version, "serverInfo": []})
-    assert hello == mcp.ServerHello(version, "", "")
+    assert hello == mcp.ServerHello(version)
+    assert hello.name == ""
 
 
 @pytest.mark.parametrize("result", [{"protocolVersion": "2026-07-28"}, {"protocolVersion": ["x"]}, {}, [], None, "hi"])
@@ -102,7 +104,8 @@ def test_progress_goes_to_who_asked_for_it() -> None:
     id, sent = session.request("tools/call", {"name": "b"}, progress=True)
     assert json.loads(sent)["params"] == {"name": "b", "_meta": {"progressToken": id}}
     params = {"progressToken": id, "progress": 1, "message": "half"}
-    assert session.receive(line(method="notifications/progress", params=params)) == [mcp.Progressed(id, params)]
+    told = {"progress": 1, "message": "half"}
+    assert session.receive(line(method="notifications/progress", params=params)) == [mcp.Progressed(id, told)]
     for token in (1, 3, "2", True, None):
         assert session.receive(line(method="notifications/progress", params={"progressToken": token})) == []
     assert session.counts == Counter(unknown=4)
@@ -112,25 +115,61 @@ def test_progress_goes_to_who_asked_for_it() -> None:
 
 def test_the_servers_requests_are_always_answered() -> None:
     session = make_session()
-    replies = session.receive(line(id="p", method="ping") + line(id=9, method="roots/list", params={}))
+    replies = session.receive(line(id="p", method="ping") + line(id=9, method="roots/make", params={}))
     assert [json.loads(reply.line) for reply in replies if isinstance(reply, mcp.Reply)] == [
         {"jsonrpc": "2.0", "id": "p", "result": {}},
-        {"jsonrpc": "2.0", "id": 9, "error": {"code": -32601, "message": "not supported: roots/list"}},
+        {"jsonrpc": "2.0", "id": 9, "error": {"code": -32601, "message": "not supported: roots/make"}},
     ]
     assert session.counts == Counter(refused=1)
+
+
+@pytest.mark.parametrize("method", ["roots/list", "sampling/createMessage", "elicitation/create"])
+def test_what_a_client_may_have_is_asked_further_up(method: str) -> None:
+    session = make_session()
+    asked = mcp.Asked("q", method, {"a": 1})
+    assert session.receive(line(id="q", method=method, params={"a": 1})) == [asked]
+    assert json.loads(session.refuse(asked, -32603, "busy")) == {
+        "jsonrpc": "2.0",
+        "id": "q",
+        "error": {"code": -32603, "message": "busy"},
+    }
+    assert session.counts == Counter(refused=1)
+    session.speak("2026-07-28")  # where servers do not ask
+    assert [type(one) for one in session.receive(line(id=1, method=method))] == [mcp.Reply]
+
+
+def test_modern_requests_stand_for_themselves() -> None:
+    session = make_session()
+    assert (session.modern, session.version) == (False, "")
+    session.speak("2026-07-28")
+    meta = {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": {"name": "praxis", "version": "1"},
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }
+    _, sent = session.request("tools/list", {})
+    assert json.loads(sent)["params"] == {"_meta": meta}
+    own = {"traceparent": "00-1", "io.modelcontextprotocol/clientCapabilities": {"sampling": {}}}
+    id, sent = session.request("tools/call", {"name": "a"}, progress=True, meta=own)
+    assert json.loads(sent)["params"] == {"name": "a", "_meta": {**meta, **own, "progressToken": id}}
+    session.speak("2025-11-25")
+    _, sent = session.request("tools/list", {})
+    assert json.loads(sent)["params"] == {}
 
 
 def test_notifications() -> None:
     session = make_session()
     data = line(method="notifications/tools/list_changed") + line(method="notifications/resources/list_changed")
-    assert session.receive(data) == [mcp.ToolsChanged()]
+    assert session.receive(data) == [
+        mcp.Notified("notifications/tools/list_changed", {}),
+        mcp.Notified("notifications/resources/list_changed", {}),
+    ]
     message = {"level": "error", "data": "red\x1b[31m\nline"}
-    assert session.receive(line(method="notifications/message", params=message)) == [
-        mcp.Logged("error", "red\x1b[31m\nline")
-    ]
-    assert session.receive(line(method="notifications/message", params={"data": {"a": [1]}})) == [
-        mcp.Logged("None", "{'a': [1]}")
-    ]
+    (logged,) = session.receive(line(method="notifications/message", params=message))
+    assert isinstance(logged, mcp.Logged)
+    assert (logged.params, logged.level, logged.text) == (message, "error", "red\x1b[31m\nline")
+    logged = mcp.Logged({"data": {"a": [1]}})
+    assert (logged.level, logged.text) == ("None", "{'a': [1]}")
 
 
 def test_noise_is_skipped_and_counted() -> None:
@@ -206,15 +245,15 @@ def test_garbage_never_raises_and_its_split_does_not_matter(data: bytes, size: i
 
 
 def test_pages() -> None:
-    assert mcp.tools_page({"tools": [{"name": "a"}, 7], "nextCursor": ""}) == ([{"name": "a"}], "")
-    assert mcp.tools_page({"tools": [], "nextCursor": None}) == ([], None)
-    assert mcp.tools_page({"tools": []}) == ([], None)
+    assert mcp.page("tools/list", {"tools": [{"name": "a"}, 7], "nextCursor": ""}) == ([{"name": "a"}], "")
+    assert mcp.page("tools/list", {"tools": [], "nextCursor": None}) == ([], None)
+    assert mcp.page("tools/list", {"tools": []}) == ([], None)
 
 
 @pytest.mark.parametrize("wrong", [{}, [], None, {"tools": {}}])
 def test_what_is_no_page(wrong: Any) -> None:
     with pytest.raises(PraxisError, match="without a list of tools"):
-        mcp.tools_page(wrong)
+        mcp.page("tools/list", wrong)
 
 
 def test_show_is_one_bounded_printable_line() -> None:
