@@ -108,6 +108,10 @@ class Status:
         if conflicts:
             names = ", ".join(sorted(f"{entry.name} ({entry.id})" for entry in conflicts))
             checks["names"] = Check("degraded", f"the name of another agent: {names}", "give each agent its own name")
+        if clones := self.peers.clones:
+            names = ", ".join(sorted(f"{entry.name} ({entry.id})" for entry in clones))
+            action = "give one of the two a state directory of its own; a copy is for the same machine after a loss"
+            checks["identities"] = Check("degraded", f"two agents have one identity: {names}", action)
         if self.draining:
             checks["agent"] = Check("degraded", "stopping")
         return HealthReport(
@@ -142,6 +146,7 @@ def register_gauges(metrics: Metrics, status: Status, *, name: str, bus: EventBu
         "praxis_agent_connection_count": ("Peers with a line to us.", lambda: float(len(peers.links()))),
         "praxis_agent_mcp_tools_count": ("Tools of this agent.", lambda: float(len(registry.tools()))),
         "praxis_p2p_peers_refused": ("Peers not taken, because too many are known.", lambda: float(peers.refused)),
+        "praxis_p2p_peers_evicted": ("Peers forgotten to make room for others.", lambda: float(peers.evicted)),
         "praxis_p2p_duplicate_lines": ("Lines that gave way to another one.", lambda: float(peers.duplicates)),
         "praxis_p2p_queued_bytes": (
             "Bytes that wait to be written to peers.",

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from typing import Literal
 
 from praxis.access.principal import Principal, Role
-from praxis.config.schema import Export
+from praxis.config.schema import Export, PeerExport
 from praxis.model.errors import PraxisError
 from praxis.model.tool import Tool
 
@@ -54,11 +54,34 @@ class Policy:
         """Those of `tools` that peers in general may see and call."""
         return [tool for tool in tools if _matches(tool, self._export.tools)]
 
+    def exports_resources(self, peer: Principal, source: str) -> bool:
+        """Whether a peer may use what a source has besides tools."""
+        if not any(fnmatchcase(source, glob) for glob in self._export.resources):
+            return False
+        whole = f"{source}/*"
+        return all(_any(rule.allow, whole) and not _any(rule.deny, whole) for rule in self._rules(peer))
+
+    def authorize_resources(self, peer: Principal, source: str) -> None:
+        """Raises PraxisError("denied") with the reason."""
+        if not self.exports_resources(peer, source):
+            raise PraxisError(
+                "denied",
+                f"the resources and prompts of {source} are not exported to {peer.name}",
+                hint="export.resources in that agent's configuration names sources whose resources peers may use",
+            )
+
+    def _rules(self, peer: Principal) -> list[PeerExport]:
+        rules = (self._export.peers.get(name) for name in (peer.name, peer.peer_id or ""))
+        return [rule for rule in rules if rule is not None]
+
     def _exports(self, tool: Tool, peer: Principal) -> bool:
         if not _matches(tool, self._export.tools):
             return False
-        rules = (self._export.peers.get(name) for name in (peer.name, peer.peer_id or ""))
-        return all(rule is None or (_matches(tool, rule.allow) and not _matches(tool, rule.deny)) for rule in rules)
+        return all(_matches(tool, rule.allow) and not _matches(tool, rule.deny) for rule in self._rules(peer))
+
+
+def _any(globs: Sequence[str], text: str) -> bool:
+    return any(fnmatchcase(text, glob) for glob in globs)
 
 
 def _matches(tool: Tool, globs: Sequence[str]) -> bool:

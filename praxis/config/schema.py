@@ -233,6 +233,8 @@ class PeerExport:
 class Export:
     tools: tuple[str, ...] = ()
     """Globs over ``SOURCE/NAME`` or ``NAME`` of the tools that peers may see and call; none by default."""
+    resources: tuple[str, ...] = ()
+    """Globs over the names of sources whose resources, prompts and completions peers may use; none by default."""
     peers: dict[str, PeerExport] = attrs.field(factory=dict)
     """Narrower rules for single peers, by agent name or peer id."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -131,6 +131,13 @@ class ToolResult:
         )
 
 
+Ask = Callable[[str, Mapping[str, JSON]], Awaitable[Mapping[str, JSON]]]
+"""Asks whoever called: a method (``sampling/createMessage``, ``elicitation/create``, ``roots/list``) and its params,
+to the result. Raises PraxisError, with ``data["jsonrpc"]`` where the other side refused."""
+Listener = Callable[[Mapping[str, JSON]], None]
+"""Takes the params of a notification as they come; must not block."""
+
+
 @attrs.frozen
 class CallContext:
     """What travels with a call beside its arguments.
@@ -141,5 +148,22 @@ class CallContext:
     caller: str
     """Who asked, for logs and the audit: a principal's name."""
     run_id: str | None = None
-    on_progress: Callable[[Mapping[str, JSON]], None] | None = None
-    """Takes MCP progress params as they come; must not block."""
+    on_progress: Listener | None = None
+    """MCP progress, without its token, which is each connection's own."""
+    on_log: Listener | None = None
+    """MCP log messages (``notifications/message``) that belong to this call."""
+    log_level: str | None = None
+    """The least level of log messages that the caller wants; None: it has not said."""
+    ask: Ask | None = None
+    """How a tool asks whoever called; None: nobody can be asked."""
+    capabilities: Mapping[str, JSON] = attrs.field(factory=dict)
+    """MCP client capabilities of whoever can be asked: a server must not ask for anything else."""
+    input: Mapping[str, JSON] | None = None
+    """``inputResponses`` and ``requestState`` of a request that is made again with what was asked for (MCP 2026-07-28,
+    MRTR)."""
+    takes_input_requests: bool = False
+    """Whether a result that asks for input (``resultType: input_required``) may be the answer; else it is `ask`."""
+    meta: Mapping[str, JSON] = attrs.field(factory=dict)
+    """Members of the request's ``_meta`` that are nobody's between caller and tool, such as ``traceparent``."""
+    session: str = ""
+    """Calls of one session have one asker behind them; "" for a call that stands alone."""

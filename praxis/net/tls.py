@@ -19,6 +19,8 @@ RECEIVE = 256 * 1024
 """Bytes per read from the socket: one read brings what a busy line has, without a buffer that matters."""
 BURST = 4
 """Reads in a row without waiting before the other tasks get their turn."""
+UNACKNOWLEDGED = 20_000
+"""Milliseconds after which the kernel gives up a connection whose other end acknowledges nothing."""
 ALERT_PATIENCE = 2.0
 """Seconds for a peer to take the alert that says why it is refused."""
 
@@ -42,6 +44,8 @@ class TlsPipe:
         wrapped = stream.socket
         self._socket = socket.socket(wrapped.family, wrapped.type, wrapped.proto, fileno=wrapped.detach())
         self._socket.setblocking(False)
+        with contextlib.suppress(OSError):  # a socket that is none of TCP
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED)
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=server_side)
@@ -59,7 +63,7 @@ class TlsPipe:
             except ssl.SSLError as error:
                 with trio.move_on_after(ALERT_PATIENCE):
                     await self._flush()
-                raise Broken("handshake", _describe(error)) from None
+                raise Broken(_fault(error), _describe(error)) from None
             await self._flush()
             if done:
                 return
@@ -112,7 +116,7 @@ class TlsPipe:
             except ssl.SSLZeroReturnError:
                 pass
             except ssl.SSLError as error:
-                raise Broken("tls", _describe(error)) from None
+                raise Broken(_fault(error, "tls"), _describe(error)) from None
             return b"".join(parts)
 
     async def send(self, plain: bytes) -> None:
@@ -185,6 +189,13 @@ async def _wait(until: Callable[[socket.socket], Awaitable[None]], sock: socket.
         await until(sock)
     except (trio.ClosedResourceError, ValueError, OSError):
         raise Broken("closed", "the connection was closed") from None
+
+
+def _fault(error: ssl.SSLError, otherwise: str = "handshake") -> str:
+    """``certificate`` when one end does not believe the other's, as we see it or as its alert says."""
+    said = (error.reason or "").lower()
+    of_certificate = isinstance(error, ssl.SSLCertVerificationError) or "certificate" in said or "unknown_ca" in said
+    return "certificate" if of_certificate else otherwise
 
 
 def _describe(error: ssl.SSLError) -> str:

@@ -8,13 +8,13 @@ FIRST = 0.5
 LONGEST = 60.0
 """Seconds between attempts: doubled from the first, with full jitter, so that a crowd does not come back at once."""
 REFUSED = 300.0
-"""Seconds after an answer that will not change soon, such as a certificate of another network."""
+"""Seconds after an answer that will not change soon, such as that we are on a blocklist."""
 SELDOM = 600.0
 """Seconds between attempts for a peer that has not been reached for GIVE_UP."""
 GIVE_UP = 3600.0
 STABLE = 30.0
 """Seconds after which a line counts as good, and the pauses begin anew."""
-FINAL = frozenset({"wrong_id", "self", "version", "alpn", "too_many", "blocked", "not_allowed", "certificate"})
+FINAL = frozenset({"wrong_id", "self", "version", "alpn", "blocked", "not_allowed", "refused"})
 """Ends that say that the address is not worth trying soon."""
 
 

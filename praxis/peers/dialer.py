@@ -10,13 +10,14 @@ import trio
 from praxis.model.errors import PraxisError
 from praxis.model.peer import PeerId
 from praxis.net.tls import Broken
+from praxis.observe.metrics import Metrics
 from praxis.peers.addresses import order, split_address
 from praxis.peers.backoff import Backoff
+from praxis.peers.entry import PeerEntry
 from praxis.peers.gossip import Gossip
 from praxis.peers.lines import LineEnd, Lines, Opened, Stream
 from praxis.peers.link import PeerLink
 from praxis.peers.neighbours import neighbours
-from praxis.peers.registry import PeerEntry
 
 COURTESY = 2.0
 """Seconds that the larger id leaves to the smaller one to dial first; halves the crossed lines."""
@@ -40,7 +41,14 @@ class Dialer:
     """Keeps a line to every peer, or to some of them where there are more than `max_peers`."""
 
     def __init__(
-        self, lines: Lines, gossip: Gossip, *, max_peers: int, chance: Random, connect: Connect = trio.open_tcp_stream
+        self,
+        lines: Lines,
+        gossip: Gossip,
+        *,
+        max_peers: int,
+        chance: Random,
+        metrics: Metrics,
+        connect: Connect = trio.open_tcp_stream,
     ) -> None:
         """`connect` raises OSError."""
         self._lines = lines
@@ -57,6 +65,9 @@ class Dialer:
         self._grown = trio.Event()
         self._dials = trio.Semaphore(MAX_DIALS)
         self._renewing: set[PeerId] = set()
+        self._redials = metrics.counter(
+            "praxis_p2p_redials_total", "Peers dialed again after an attempt or a line ended."
+        )
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Dial until cancelled."""
@@ -74,14 +85,16 @@ class Dialer:
 
     def found(self, peer_id: PeerId, boot: int, candidates: tuple[str, ...]) -> None:
         """A beacon says that this peer is there: a hint, which only makes us dial."""
-        entry = self._lines.registry.know(peer_id)
+        registry = self._lines.registry
+        entry = registry.know(peer_id, hint=True)
         if entry is None or entry.state == "blocked":
             return
         moved = entry.learn(candidates) or boot > entry.boot
         # A beacon that was under way when the peer said goodbye does not bring it back; one of a new start does.
         said_goodbye = self._gossip.directory.tombstone(peer_id) is not None
         if entry.state == "left" and (boot > entry.boot or (boot == entry.boot and not said_goodbye)):
-            entry.state, moved = "idle", True
+            registry.mark_back(entry)
+            moved = True
         if moved:
             entry.tell()
         self.consider(entry)
@@ -90,8 +103,7 @@ class Dialer:
         """A beacon says that this peer stops; it is not dialed again until it announces itself."""
         entry = self._lines.registry.entry(peer_id)
         if entry is not None and entry.boot <= boot:
-            entry.state = "left"
-            entry.tell()
+            self._lines.registry.mark_left(entry)
 
     def consider(self, entry: PeerEntry) -> None:
         """Something about this peer is new: see to it that there is a line, if there should be one."""
@@ -190,10 +202,12 @@ class Dialer:
                     with trio.move_on_after(COURTESY):
                         await entry.news.wait()
                         continue
+                if not backoff.fresh:
+                    self._redials.inc()
                 end = await self._dial(entry)
                 if end is None or entry.connected:
                     continue
-                entry.set_state("down", end.reason)
+                self._lines.registry.set_state(entry, "down", end.reason)
                 self._gossip.lost(entry)
                 news = entry.news
                 with trio.move_on_after(backoff.after(end.code, end.up_for, trio.current_time())) as pause:
@@ -219,7 +233,7 @@ class Dialer:
                 if link.load:
                     self._needed[entry.id] = trio.current_time()
                 elif not self._wanted(entry):
-                    await link.leave("idle", redial=False, grace=0)
+                    await link.leave("idle", redial=True, grace=0)  # the peer may want it for calls of its own
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(close_when_idle)
@@ -233,7 +247,7 @@ class Dialer:
         Returns how it ended, or the last refusal; None when the peer has dialed us meanwhile.
         """
         if entry.state == "idle":  # one that is down stays so until it is reached
-            entry.set_state("connecting", "")
+            self._lines.registry.set_state(entry, "connecting", "")
         opened: list[Opened] = []
         failures: list[LineEnd] = []
 

@@ -42,6 +42,8 @@ ANSWER_GAP = 1.0
 MAX_ANSWERS = 64
 """Answers that wait at once: twice what a big segment asks for within the delay. Who gets none hears the next
 announcement."""
+MAX_SKEWS = 64
+"""Peers whose clock is remembered: those heard last."""
 MAX_SOURCES = 1024
 """Sources whose last answer is remembered; the oldest is forgotten first, since by then its gap has long passed."""
 RESOLVE = 5.0
@@ -137,6 +139,12 @@ class Discovery:
         self._answered: OrderedDict[tuple[str, int], float] = OrderedDict()
         self._unheard = False
         self._warned_of_skew = -float("inf")
+        self._skews: OrderedDict[PeerId, float] = OrderedDict()
+        metrics.gauge(
+            "praxis_p2p_clock_skew_seconds",
+            "How far clocks of peers that announce themselves are off ours, with the way: the furthest.",
+            lambda: max(self._skews.values(), key=abs, default=0.0),
+        )
         self._sent = metrics.counter("praxis_agent_beacons_sent_total", "Beacons sent, by kind.", ("kind",))
         self._received = metrics.counter("praxis_agent_beacons_received_total", "Beacons taken, by kind.", ("kind",))
         self._dropped = metrics.counter(
@@ -245,6 +253,7 @@ class Discovery:
         if verdict.standing == "hint":
             self._warn_of_skew(beacon, datagram.host)
         peer_id = peer_id_text(beacon.peer_id)
+        self._note_skew(peer_id, beacon.time_ms / 1000 - self._clock())
         if beacon.kind == BYE:
             if verdict.standing == "new":
                 self._bus.publish("discovery.bye", peer_id=peer_id, boot=beacon.boot)
@@ -278,6 +287,12 @@ class Discovery:
                 self._sent.inc(1, KINDS[ANNOUNCE])
         finally:
             self._answering -= 1
+
+    def _note_skew(self, peer_id: PeerId, seconds: float) -> None:
+        self._skews[peer_id] = seconds
+        self._skews.move_to_end(peer_id)
+        if len(self._skews) > MAX_SKEWS:
+            self._skews.popitem(last=False)
 
     def _warn_of_skew(self, beacon: Beacon, host: str) -> None:
         now = trio.current_time()

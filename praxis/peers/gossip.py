@@ -18,9 +18,10 @@ from praxis.model.peer import PeerId
 from praxis.observe.metrics import Metrics
 from praxis.peers.definitions import Definitions
 from praxis.peers.directory import Directory
+from praxis.peers.entry import PeerEntry
 from praxis.peers.link import PeerLink
 from praxis.peers.record import MAX_LOST, PeerRecord, decode_digest, decode_ids, decode_records, encode_digest
-from praxis.peers.registry import PeerEntry, PeerRegistry
+from praxis.peers.registry import PeerRegistry
 from praxis.peers.request import PeerRequest
 
 logger = logging.getLogger(__name__)
@@ -83,6 +84,14 @@ class Gossip:
         )
         metrics.gauge("praxis_p2p_directory_members", "Agents in the directory.", lambda: float(len(directory)))
         metrics.gauge(
+            "praxis_p2p_directory_refuted",
+            "Claims of others about us that were put right.",
+            lambda: float(directory.refuted),
+        )
+        metrics.gauge(
+            "praxis_p2p_directory_behind", "Connected peers with news that we have not got yet.", self._behind
+        )
+        metrics.gauge(
             "praxis_p2p_directory_refused", "Records not taken: too many, or absurd.", lambda: float(directory.refused)
         )
 
@@ -105,6 +114,9 @@ class Gossip:
         for entry in self._registry.connected():
             self._resolve(entry)
         self._testify()
+
+    def _behind(self) -> float:
+        return float(sum(e.record != self.directory.get(e.id) for e in self._registry.connected()))
 
     # -- our own record -----------------------------------------------------------------------------
 

@@ -12,7 +12,8 @@ from typing import Any
 import trio
 
 from praxis.peers.directory import Directory
-from praxis.peers.registry import PeerEntry, PeerRegistry
+from praxis.peers.entry import PeerEntry
+from praxis.peers.registry import PeerRegistry
 
 logger = logging.getLogger(__name__)
 
@@ -55,10 +56,9 @@ class KnownPeers:
                 return None
         if self._clock() - value["last_seen"] > KEEP or not all(isinstance(address, str) for address in addresses):
             return None
-        entry = self._registry.know(peer_id)
+        owns_name = value.get("owns_name") is True
+        entry = self._registry.restore(peer_id, name, owns_name=owns_name, last_seen=value["last_seen"])
         if entry is not None:
-            entry.name = name
-            entry.last_seen = value["last_seen"]
             entry.learn(addresses)
         return entry
 
@@ -87,7 +87,13 @@ class KnownPeers:
         seen = {entry.id: now // 3600 * 3600 if entry.connected else entry.last_seen for entry in entries}
         latest = sorted(entries, key=lambda entry: (-seen[entry.id], entry.id))[:MAX_KNOWN]
         peers = [
-            {"id": entry.id, "name": entry.name, "addresses": list(entry.candidates), "last_seen": seen[entry.id]}
+            {
+                "id": entry.id,
+                "name": entry.name,
+                "owns_name": self._registry.owns_name(entry),
+                "addresses": list(entry.candidates),
+                "last_seen": seen[entry.id],
+            }
             for entry in latest
         ]
         return json.dumps({"peers": peers}, indent=1) + "\n"

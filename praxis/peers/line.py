@@ -19,8 +19,8 @@ class JoinWanted(Exception):
         self.pipe = pipe
 
 
-GREETING = 10.0
-"""Seconds for handshake and HELLO together; whoever needs more is not a peer."""
+GREETING = 5.0
+"""Seconds for the handshake, and as many for the HELLO after it; whoever needs more is not a peer."""
 
 
 async def authenticate(

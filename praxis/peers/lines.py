@@ -17,18 +17,21 @@ from praxis.model.peer import PeerId
 from praxis.net.tls import Broken
 from praxis.observe.metrics import Metrics
 from praxis.peers.addresses import seen_at
+from praxis.peers.entry import PeerEntry
 from praxis.peers.gossip import Gossip
 from praxis.peers.identity import Identity
 from praxis.peers.line import GREETING, authenticate
-from praxis.peers.link import PeerLink
+from praxis.peers.link import FAREWELL, PeerLink
 from praxis.peers.load import FEATURE
 from praxis.peers.load_news import LoadNews
 from praxis.peers.own_addresses import OwnAddresses
 from praxis.peers.record import decode_card
-from praxis.peers.registry import PeerEntry, PeerRegistry
+from praxis.peers.registry import PeerRegistry
 from praxis.peers.request import Handler
+from praxis.peers.traffic import Traffic
 from praxis.peers.writer import Pipe
-from praxis.wire.messages import Hello
+from praxis.wire import frames
+from praxis.wire.messages import Hello, encode_goaway
 from praxis.wire.session import Session
 
 logger = logging.getLogger(__name__)
@@ -98,6 +101,10 @@ class Lines:
         self._handshakes = metrics.counter(
             "praxis_p2p_handshakes_total", "Lines that were opened or refused, by why.", ("result", "reason")
         )
+        self._calls = metrics.counter(
+            "praxis_p2p_calls_total", "Calls of ours to peers that have ended, by method and how.", ("method", "result")
+        )
+        self._traffic = Traffic(registry, metrics)
         metrics.gauge("praxis_p2p_open_lines", "Lines that are open now.", lambda: float(self.open_lines))
         self._ends = metrics.counter("praxis_p2p_lines_ended_total", "Lines that ended, by why.", ("reason",))
 
@@ -106,10 +113,10 @@ class Lines:
         try:
             pipe, peer_id = await self._authenticate(stream, self.identity, dialer=dialer, expected=expected)
             if peer_id in self.blocked:
-                pipe.close()
+                await self._turn_away(pipe, "this agent is told to have no line with that one")
                 raise Broken("blocked", f"{peer_id} is blocked here")
             if not self._allows(peer_id, pipe.claims[0] if self.identity.vouched else ""):
-                pipe.close()
+                await self._turn_away(pipe, "this agent has lines with others alone")
                 raise Broken("not_allowed", f"{peer_id} is not among those that are allowed here")
             return pipe, peer_id
         except Broken as error:
@@ -117,6 +124,16 @@ class Lines:
             self._handshakes.inc(1, "refused", error.reason)
             logger.info("%s line refused: %s", "dialed" if dialer else "incoming", error)
             raise error from None
+
+    async def _turn_away(self, pipe: Pipe, reason: str) -> None:
+        """Tell a member that it need not come back soon, and close."""
+        try:
+            with trio.move_on_after(FAREWELL):
+                await pipe.send(frames.encode(frames.GOAWAY, 0, encode_goaway(reason, redial=False)))
+        except Broken:
+            pass  # it has gone already
+        finally:
+            pipe.close()
 
     def _explained(self, error: Broken) -> Broken:
         """Where dates in certificates count, a clock that is wrong looks like a certificate that is."""
@@ -170,6 +187,7 @@ class Lines:
             address=pipe.remote,
             handler=self._handler,
             keepalive=self._config.keepalive,
+            on_call=lambda method, result: self._calls.inc(1, method, result),
         )
         link.on_notice = partial(self.loads.hear, link)
         began = trio.current_time()
@@ -181,6 +199,7 @@ class Lines:
         finally:
             self.open_lines -= 1
             self._ends.inc(1, link.reason_code)
+            self._traffic.ended(link)
         return LineEnd(peer_id, trio.current_time() - began if greeted else 0.0, link.reason_code, link.reason)
 
     async def _run(self, link: PeerLink, claims: tuple[str, float] | None) -> bool:
@@ -220,7 +239,7 @@ class Lines:
         loser = self.registry.adopt(entry, link)
         try:
             if loser is link:
-                await link.leave("duplicate", redial=False, grace=DUPLICATE_GRACE)
+                await link.leave("duplicate", redial=True, grace=DUPLICATE_GRACE)
                 return
             if loser is not None:
                 nursery.start_soon(self._retire, loser)
@@ -232,7 +251,7 @@ class Lines:
             self.registry.drop(entry, link)
 
     async def _retire(self, link: PeerLink) -> None:
-        await link.leave("duplicate", redial=False, grace=DUPLICATE_GRACE)
+        await link.leave("duplicate", redial=True, grace=DUPLICATE_GRACE)
 
     # -- introduction -------------------------------------------------------------------------------
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -19,9 +18,11 @@ import trio
 from praxis.config.schema import Keepalive
 from praxis.model.errors import PraxisError
 from praxis.model.peer import PeerId
+from praxis.model.tool import Ask
 from praxis.net.tls import Broken
+from praxis.peers.keepalive import keep_alive
 from praxis.peers.load import Word
-from praxis.peers.request import Handler, PeerRequest, Pending, Serving
+from praxis.peers.request import Emit, Handler, PeerRequest, Pending, Serving, hear
 from praxis.peers.writer import Pipe, Writer
 from praxis.wire.frames import ProtocolError
 from praxis.wire.messages import Hello
@@ -41,12 +42,8 @@ logger = logging.getLogger(__name__)
 
 CANCEL_GRACE = 10.0
 """Seconds to wait for the answer to a CANCEL: a tool's child gets 2 s + 2 s to end, and the network its share."""
-SEND_STALL = 30.0
-"""Seconds without progress of one write before the line is given up."""
 FAREWELL = 1.0
 """Seconds for a peer that broke the protocol to be told so."""
-LATE = 1.0
-"""Our own timer waking later than this says that we were slow, not the peer."""
 
 
 class PeerLink:
@@ -57,7 +54,8 @@ class PeerLink:
         reason: why the line ended, "" while it has not; `reason_code` is the short word for metrics.
         leaving: True once either side has said GOAWAY: who got it asks nothing new, who said it closes at the end.
         rtt: seconds of the last ping, None before.
-        heard_at: Trio's time of the last byte from the peer.
+        heard_at: Trio's time of the last byte from the peer; `received` counts bytes, `abandoned` calls that the peer
+            never confirmed to have cancelled.
         told: what the peer last said of its load.
         on_goodbye: called when the peer says that it will answer nothing new on this line.
         on_notice: called with what the peer says that belongs to no request.
@@ -72,7 +70,9 @@ class PeerLink:
         address: str,
         handler: Handler,
         keepalive: Keepalive,
+        on_call: Callable[[str, str], None] = lambda method, result: None,
     ) -> None:
+        """`on_call` hears of each call of ours that has ended: its method, and ``ok`` or the code of the error."""
         self.peer_id = peer_id
         self.address = address
         self.session = session
@@ -80,20 +80,21 @@ class PeerLink:
         self.leaving = False
         self.rtt: float | None = None
         self.heard_at = trio.current_time()
-        self.abandoned = 0
+        self.received = self.abandoned = 0
         self.told: Word | None = None
         self.on_goodbye: Callable[[], None] = lambda: None
         self.on_notice: Callable[[Any], None] = lambda _: None
         self._pipe = pipe
         self._handler = handler
         self._keepalive = keepalive
+        self._on_call = on_call
         self._calls: dict[int, Pending] = {}
         self._serving: dict[int, Serving] = {}
         self._writer = Writer(session, pipe)
         self._pings: dict[bytes, tuple[float, Pending]] = {}
         self._inflight = trio.Semaphore(1)
         self._said_goodbye = self._heard_goodbye = False
-        self._goodbye = ""
+        self._goodbye, self._redial = "", True
         self._greeted = trio.Event()
         self._ended = trio.Event()
         self._scope = trio.CancelScope()
@@ -129,7 +130,7 @@ class PeerLink:
                     nursery.start_soon(self._guard, self._read, nursery)
                     nursery.start_soon(self._guard, self._writer.run)
                     await self._greeted.wait()
-                    nursery.start_soon(self._guard, self._keep_alive)
+                    nursery.start_soon(self._guard, keep_alive, self, self._keepalive, self._writer)
         finally:
             self.close("cancelled", "the agent stopped")
             self._pipe.close()
@@ -202,10 +203,10 @@ class PeerLink:
         while True:
             data = await self._pipe.receive()
             if not data:
-                self.close(
-                    "closed", f"the peer said goodbye: {self._goodbye}" if self._goodbye else "the peer closed it"
-                )
+                goodbye = f"the peer said goodbye: {self._goodbye}" if self._goodbye else "the peer closed it"
+                self.close(self._farewell, goodbye)
                 return
+            self.received += len(data)
             self.heard_at = trio.current_time()
             for event in session.receive(data):
                 if isinstance(event, ResponseReceived):
@@ -224,8 +225,8 @@ class PeerLink:
             self.on_notice(event.value)
         elif isinstance(event, EventReceived):
             call = self._calls.get(event.stream)
-            if call is not None and call.on_progress is not None:
-                call.on_progress(event.value)
+            if call is not None and call.on_event is not None:
+                hear(call.on_event, event.value)
         elif isinstance(event, CancelReceived):
             serving = self._serving.get(event.stream)
             if serving is not None:
@@ -239,9 +240,9 @@ class PeerLink:
         elif isinstance(event, GoawayReceived):
             self.leaving = self._heard_goodbye = True
             self.on_goodbye()
-            self._goodbye = event.reason
+            self._goodbye, self._redial = event.reason, event.redial
             if not self._greeted.is_set():
-                self.close("goaway", f"the peer said goodbye: {event.reason}")
+                self.close(self._farewell, f"the peer said goodbye: {event.reason}")
         elif isinstance(event, HelloReceived):
             if event.hello.id != self.peer_id:
                 raise ProtocolError("identity", f"HELLO says {event.hello.id}, the certificate {self.peer_id}")
@@ -257,8 +258,8 @@ class PeerLink:
 
     async def _serve(self, request: RequestReceived, serving: Serving) -> None:
         session, stream = self.session, request.stream
-        tell = partial(self._progress, stream)
-        asked = PeerRequest(self.peer_id, self.hello.name, request.method, request.params, request.trace, tell)
+        who, emit, ask = (self.peer_id, self.hello.name), partial(self._emit, stream), partial(self._ask, stream)
+        asked = PeerRequest(*who, request.method, request.params, request.trace, emit, ask, self._asker)
         error: PraxisError | None = None
         value: Any = None
         try:
@@ -284,9 +285,19 @@ class PeerLink:
         self._writer.wake()
         self._writer.pass_turn()
 
-    def _progress(self, stream: int, value: Any) -> None:
-        self.session.progress(stream, value)
+    def _emit(self, stream: int, method: str, params: Mapping[str, Any]) -> None:
+        self.session.progress(stream, {"m": method, "p": params})
         self._writer.wake()
+
+    async def _ask(self, stream: int, method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        answer = await self.call("mcp.ask", {"call": stream, "method": method, "params": params})
+        if not isinstance(answer, dict):
+            raise PraxisError("invalid", f"the answer to {method} is no object")
+        return answer
+
+    def _asker(self, stream: Any) -> Ask | None:
+        call = self._calls.get(stream) if type(stream) is int else None
+        return call.on_ask if call is not None else None
 
     # -- asking -------------------------------------------------------------------------------------
 
@@ -295,10 +306,13 @@ class PeerLink:
         method: str,
         params: Any,
         *,
-        on_progress: Callable[[Any], None] | None = None,
+        on_event: Emit | None = None,
+        on_ask: Ask | None = None,
         trace: str | None = None,
     ) -> Any:
         """Ask the peer. The deadline is that of the surrounding cancel scope; cancelling it cancels there too.
+
+        `on_event` hears how it goes, `on_ask` answers what the peer asks meanwhile because of it.
 
         Raises PraxisError: what the peer answered, or ``unavailable`` when the line is lost, with `delivered` saying
         whether the request may have got there. When cancelled it waits CANCEL_GRACE seconds for the peer to confirm.
@@ -313,12 +327,13 @@ class PeerLink:
             remaining = None if deadline == float("inf") else max(0.0, deadline - trio.current_time())
             mark = self.session.enqueued
             stream = self.session.request(method, params, remaining, trace)
-            call = self._calls[stream] = Pending(mark, on_progress)
+            call = self._calls[stream] = Pending(mark, on_event, on_ask)
             self._writer.wake()
             self._writer.pass_turn()
             try:
                 await call.wait()
             except trio.Cancelled:
+                self._on_call(method, "cancelled")
                 await self._cancel(stream, call)
                 raise
             finally:
@@ -326,6 +341,7 @@ class PeerLink:
                 self._writer.changed()
         finally:
             inflight.release()
+        self._on_call(method, "ok" if call.error is None else call.error.code)
         if call.error is not None:
             raise call.error
         return call.value
@@ -345,7 +361,10 @@ class PeerLink:
         """Seconds there and back. Raises PraxisError("unavailable") when the line is lost first."""
         if self.closed:
             raise self._lost(delivered=False)
-        payload, pending = self._ping()
+        payload, pending = os.urandom(8), Pending()
+        self._pings[payload] = trio.current_time(), pending
+        self.session.ping(payload)
+        self._writer.wake()
         try:
             await pending.wait()
         finally:
@@ -354,17 +373,15 @@ class PeerLink:
             raise pending.error
         return float(pending.value)
 
-    def _ping(self) -> tuple[bytes, Pending]:
-        payload, pending = os.urandom(8), Pending()
-        self._pings[payload] = trio.current_time(), pending
-        self.session.ping(payload)
-        self._writer.wake()
-        return payload, pending
-
     async def _turn(self) -> None:
         await self._writer.turn()
         if self.closed:
             raise self._lost(delivered=False)
+
+    @property
+    def _farewell(self) -> str:
+        """How a line ends whose peer closes it: ``refused`` by one that said not to come back."""
+        return "goaway" if self._redial and self._goodbye else "closed" if self._redial else "refused"
 
     def _is_quiet(self) -> bool:
         return not (self._calls or self.session.serving or self.session.queued)
@@ -374,26 +391,3 @@ class PeerLink:
         why = self.reason or f"the peer said goodbye: {self._goodbye}"
         fate = "; whether the call ran there is not known" if delivered else ""
         return PraxisError("unavailable", f"the line to {name} is lost: {why}{fate}", delivered=delivered)
-
-    # -- keeping alive ------------------------------------------------------------------------------
-
-    async def _keep_alive(self) -> None:
-        """Ping now and then, traffic or not; give the line up when nothing is heard, or nothing can be written."""
-        timeout = self._keepalive.timeout  # and a pause of its own, so that the lines of an agent do not ping at once:
-        pause = self._keepalive.interval * (0.8 + 0.4 * zlib.crc32(self.peer_id.encode()) / 2**32)
-        due = trio.current_time() + pause  # from ping to ping: what falls silent is noticed within pause and timeout
-        while True:
-            await trio.sleep_until(due)
-            now = trio.current_time()
-            due = now + pause
-            since = self._writer.writing_since
-            if since is not None and now - since > SEND_STALL:
-                self.close("stalled", f"the peer took nothing for {SEND_STALL:.0f} s")
-                return
-            payload, _ = self._ping()
-            await trio.sleep(timeout)
-            self._pings.pop(payload, None)
-            late = trio.current_time() - now - timeout > LATE
-            if self.heard_at < now and not late:
-                self.close("silent", f"no answer to a ping within {timeout:g} s")
-                return

@@ -50,11 +50,11 @@ class LoadNews:
 
     def hear(self, link: PeerLink, value: Any) -> None:
         """A peer said something that belongs to no request. What is not about load is of a later version."""
-        if not isinstance(value, dict) or "load" not in value:
+        if not isinstance(value, dict) or value.get("m") != FEATURE:
             self._messages.inc(1, "unknown")
             return
         try:
-            link.told = Word(decode(value["load"]), trio.current_time())
+            link.told = Word(decode(value.get("p")), trio.current_time())
             self._messages.inc(1, "heard")
         except ValueError:
             self._messages.inc(1, "absurd")

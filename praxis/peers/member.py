@@ -24,6 +24,7 @@ from praxis.peers.credentials import Credentials
 from praxis.peers.dialer import REACH, Connect, Dialer
 from praxis.peers.directory import Directory
 from praxis.peers.discovery import Discovery, Transport
+from praxis.peers.entry import PeerEntry
 from praxis.peers.gossip import Gossip
 from praxis.peers.identity import Identity
 from praxis.peers.issuer import Issuer
@@ -33,7 +34,7 @@ from praxis.peers.lines import Authenticate, Lines
 from praxis.peers.listener import Listener
 from praxis.peers.own_addresses import OwnAddresses
 from praxis.peers.record import PeerRecord, ToolEntry
-from praxis.peers.registry import PeerEntry, PeerRegistry
+from praxis.peers.registry import PeerRegistry
 from praxis.peers.renewal import Renewal
 from praxis.peers.request import Handler, PeerRequest
 from praxis.peers.upkeep import Upkeep
@@ -113,7 +114,9 @@ class Member:
             clock=clock,
             authenticate=authenticate,
         )
-        self.dialer = Dialer(self.lines, self._gossip, max_peers=config.max_peers, chance=chance, connect=connect)
+        self.dialer = Dialer(
+            self.lines, self._gossip, max_peers=config.max_peers, chance=chance, metrics=metrics, connect=connect
+        )
         self._renewal = Renewal(self.lines, self.dialer)
         self._blocked: dict[str, tuple[PeerId, ...]] = {}
         self._upkeep: Upkeep | None = None

@@ -2,73 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 
-import attrs
 import trio
 
 from praxis.model.card import AgentCard
 from praxis.model.peer import PeerId, PeerState, PeerView
 from praxis.model.tool import Tool
 from praxis.observe.events import EventBus
+from praxis.peers.entry import Owner, PeerEntry
 from praxis.peers.link import PeerLink
-from praxis.peers.record import PeerRecord
+from praxis.peers.record import MAX_MEMBERS, PeerRecord
 
-MAX_PEERS = 1024
-"""Peers that are known at once; one more is not taken, and counted. A full mesh is meant up to 256."""
-MAX_CANDIDATES = 8
-"""Addresses that are remembered per peer, the newest first."""
+logger = logging.getLogger(__name__)
 
-
-@attrs.define(eq=False)
-class PeerEntry:
-    """One peer, connected or not. Times are seconds since the epoch."""
-
-    id: PeerId
-    found_at: float
-    name: str = ""
-    boot: int = 0
-    state: PeerState = "idle"
-    reason: str = ""
-    last_seen: float = 0.0
-    candidates: tuple[str, ...] = ()
-    link: PeerLink | None = None
-    card: AgentCard | None = None
-    record: PeerRecord | None = None
-    tools: tuple[Tool, ...] = ()
-    news: trio.Event = attrs.field(factory=trio.Event)
-    """Set, and replaced, whenever something happened that a dialer or a waiting caller should look at."""
-
-    @property
-    def connected(self) -> bool:
-        return self.link is not None
-
-    def set_state(self, state: PeerState, reason: str) -> None:
-        """Where a peer that is not connected stands; one that said goodbye has left until it is heard of again, and a
-        blocked one stays so."""
-        if self.state not in ("left", "blocked"):
-            self.state, self.reason = state, reason
-
-    def tell(self) -> None:
-        self.news.set()
-        self.news = trio.Event()
-
-    def learn(self, candidates: Sequence[str]) -> bool:
-        """Put addresses in front of those that are known. True when one is new."""
-        fresh = any(candidate not in self.candidates for candidate in candidates)
-        merged = dict.fromkeys((*candidates, *self.candidates))
-        self.candidates = tuple(merged)[:MAX_CANDIDATES]
-        return fresh
-
-
-@attrs.frozen
-class Owner:
-    """A connected peer and the tools that it lets us call."""
-
-    peer_id: PeerId
-    name: str
-    tools: tuple[Tool, ...]
-    link: PeerLink
+MAX_PEERS = MAX_MEMBERS
+"""Peers that are known at once: as many as the directory holds. For one more the least useful one is forgotten."""
+MAX_HINTED = 256
+"""Peers of which a beacon alone has told, among them: a member can make any number of them up."""
+CLASHES = 2
+"""Times that an earlier start of a peer must call beside a later one before we say that two agents have one identity:
+a call that was under way during a restart is no more than one."""
+CLASH_MEMORY = 600.0
+"""Seconds for which that is said."""
 
 
 class PeerRegistry:
@@ -79,14 +36,18 @@ class PeerRegistry:
     """
 
     def __init__(self, own_name: str, *, bus: EventBus, clock: Callable[[], float]) -> None:
+        """`clock` gives seconds since the epoch."""
         self.refused = 0
-        """Peers that were not taken because MAX_PEERS were known."""
+        """Peers that were not taken because MAX_PEERS were known, all of them connected or blocked."""
+        self.evicted = 0
+        """Peers that were forgotten to make room."""
         self.duplicates = 0
         """Lines that gave way to another one to the same peer."""
         self._own_name = own_name
         self._bus = bus
         self._clock = clock
         self._entries: dict[PeerId, PeerEntry] = {}
+        self._hinted: dict[PeerId, None] = {}
         self._names: dict[str, PeerId] = {}
         self._owners: tuple[Owner, ...] | None = None
         self._changed = trio.Event()
@@ -96,16 +57,37 @@ class PeerRegistry:
     def entry(self, peer_id: PeerId) -> PeerEntry | None:
         return self._entries.get(peer_id)
 
-    def know(self, peer_id: PeerId) -> PeerEntry | None:
-        """The entry of a peer, made if need be; None when MAX_PEERS are known already."""
+    def know(self, peer_id: PeerId, *, hint: bool = False) -> PeerEntry | None:
+        """The entry of a peer, made if need be; None when there is no room for it. `hint`: a beacon alone says so."""
         entry = self._entries.get(peer_id)
         if entry is None:
-            if len(self._entries) >= MAX_PEERS:
+            if hint and len(self._hinted) >= MAX_HINTED:
+                self._evict(self._entries[next(iter(self._hinted))])
+            if len(self._entries) >= MAX_PEERS and not self._make_room():
                 self.refused += 1
                 return None
             entry = self._entries[peer_id] = PeerEntry(peer_id, found_at=self._clock())
+            if hint:
+                self._hinted[peer_id] = None
             self._bus.publish("peer.found", peer=peer_id)
+        if not hint:
+            self._hinted.pop(peer_id, None)
         return entry
+
+    def _make_room(self) -> bool:
+        """Forget whoever is missed least: first those of whom nothing but a beacon has told, then the longest gone."""
+        idle = (e for e in self._entries.values() if e.link is None and e.state != "blocked")
+        worth = {"left": 0, "down": 1}
+        least = min(
+            idle, key=lambda e: (e.id not in self._hinted, worth.get(e.state, 2), e.last_seen, e.id), default=None
+        )
+        if least is not None:
+            self._evict(least)
+        return least is not None
+
+    def _evict(self, entry: PeerEntry) -> None:
+        self.evicted += 1
+        self.forget(entry)
 
     def entries(self) -> list[PeerEntry]:
         """All that are known, connected or not."""
@@ -115,11 +97,20 @@ class PeerRegistry:
         """A peer without a line is not known any more."""
         if not entry.connected:
             del self._entries[entry.id]
-            if self._names.get(entry.name) == entry.id:
-                del self._names[entry.name]
+            self._hinted.pop(entry.id, None)
+            self._free_name(entry)
             entry.state = "left"  # for whoever still holds it
             entry.tell()
             self._bus.publish("peer.forgotten", peer=entry.id, name=entry.name)
+
+    def restore(self, peer_id: PeerId, name: str, *, owns_name: bool, last_seen: float) -> PeerEntry | None:
+        """A peer that was known at the last start; `owns_name` says whether the name was its alone."""
+        entry = self.know(peer_id)
+        if entry is not None:
+            entry.name, entry.last_seen = name, last_seen
+            if owns_name and name != self._own_name:
+                self._names.setdefault(name, peer_id)
+        return entry
 
     def lost(self) -> list[PeerEntry]:
         """Peers that had a line to us and cannot be reached any more, those first that were seen last."""
@@ -127,34 +118,98 @@ class PeerRegistry:
         return sorted(down, key=lambda entry: (-entry.last_seen, entry.id))
 
     def note(self, record: PeerRecord) -> PeerEntry | None:
-        """Take in where a peer is, from its record; None when MAX_PEERS are known already."""
+        """Take in where a peer is, from its record; None when there is no room for it."""
         entry = self.know(record.id)
-        if entry is None:
-            return None
-        if entry.state == "blocked":
-            pass
-        elif record.left:
-            entry.state, entry.reason = "left", ""
+        if entry is None or entry.state == "blocked":
+            return entry
+        if record.left:
+            self._move(entry, "left", "")
         elif not entry.connected:
             entry.name = entry.name or record.name
             if entry.learn(record.addrs) or entry.state == "left":
-                entry.state = "idle" if entry.state == "left" else entry.state
+                if entry.state == "left":
+                    self._move(entry, "idle", "")
                 entry.tell()
         return entry
+
+    # -- states -------------------------------------------------------------------------------------
+
+    def set_state(self, entry: PeerEntry, state: PeerState, reason: str) -> None:
+        """Where a peer that is not connected stands; one that said goodbye has left until it is heard of again, and a
+        blocked one stays so."""
+        if entry.state not in ("left", "blocked"):
+            self._move(entry, state, reason)
+
+    def mark_left(self, entry: PeerEntry) -> None:
+        """It says that it stops."""
+        self._move(entry, "left", "")
+        entry.tell()
+
+    def mark_back(self, entry: PeerEntry) -> None:
+        """One that has left is there again."""
+        self._move(entry, "idle", "")
 
     def mark_indirect(self, entry: PeerEntry, witness: str) -> None:
         """A peer that we cannot reach is heard by another one."""
         if not entry.connected and entry.state in ("connecting", "down"):
-            entry.state, entry.reason = "indirect", f"{witness} hears it, we do not: {entry.reason or 'no line'}"
+            self._move(entry, "indirect", f"{witness} hears it, we do not: {entry.reason or 'no line'}")
+
+    def block(self, entry: PeerEntry) -> None:
+        """Have no line with a peer; one that is there is cut."""
+        self._move(entry, "blocked", "it is on the blocklist")
+        if entry.link is not None:
+            entry.link.close("blocked", "this agent is told to have no line with that one")
+        self._bus.publish("peer.blocked", peer=entry.id, name=entry.name)
+        entry.tell()
+        self._forget_owners()
+
+    def unblock(self, entry: PeerEntry) -> None:
+        self._move(entry, "idle", "")
+        self._bus.publish("peer.unblocked", peer=entry.id, name=entry.name)
+        entry.tell()
+
+    def _move(self, entry: PeerEntry, state: PeerState, reason: str) -> None:
+        """Every change of a state goes through here, and is told."""
+        old, entry.state, entry.reason = entry.state, state, reason
+        if old != state:
+            self._bus.publish("peer.state", peer=entry.id, name=entry.name, old=old, state=state, reason=reason)
+
+    # -- names --------------------------------------------------------------------------------------
 
     def label(self, entry: PeerEntry) -> str:
         """What this agent calls a peer: its name, if that is its alone."""
-        return entry.name if self._names.get(entry.name) == entry.id else entry.id
+        return entry.name if self.owns_name(entry) else entry.id
+
+    def owns_name(self, entry: PeerEntry) -> bool:
+        return self._names.get(entry.name) == entry.id
 
     @property
     def conflicts(self) -> list[PeerEntry]:
         """Connected peers whose name belongs to another."""
-        return [e for e in self._entries.values() if e.link is not None and self.label(e) != e.name]
+        return [e for e in self._entries.values() if e.link is not None and not self.owns_name(e)]
+
+    @property
+    def clones(self) -> list[PeerEntry]:
+        """Peers of which two agents run at the same time, with a copy of one state directory."""
+        now = self._clock()
+        return [e for e in self._entries.values() if e.clashes >= CLASHES and now - e.clashed_at < CLASH_MEMORY]
+
+    def _rename(self, entry: PeerEntry, name: str) -> None:
+        """A peer has one name at a time, so no more names are taken than peers are known."""
+        if entry.name != name:
+            self._free_name(entry)
+            entry.name = name
+        if name != self._own_name:
+            self._names.setdefault(name, entry.id)
+        if not self.owns_name(entry):
+            holder = self._names.get(name, "this agent")
+            logger.warning(
+                "peer %s calls itself %s, which is the name of %s; it is called by its id", entry.id, name, holder
+            )
+
+    def _free_name(self, entry: PeerEntry) -> None:
+        if self.owns_name(entry):
+            del self._names[entry.name]
 
     # -- lines --------------------------------------------------------------------------------------
 
@@ -164,15 +219,15 @@ class PeerRegistry:
         Both ends come to the same answer: the newer start of the peer wins; of two lines with the same dialer the newer
         (it gave the old one up); of two that crossed, the one dialed by the smaller id.
         """
-        old = entry.link
+        old, hello = entry.link, link.hello
+        if hello.boot < entry.boot:
+            self._note_clash(entry)
         if old is not None and not self._gives_way(old, link):
             self.duplicates += 1
             return link
-        hello = link.hello
-        entry.link, entry.name, entry.boot = link, hello.name, hello.boot
-        if hello.name != self._own_name:
-            self._names.setdefault(hello.name, entry.id)
-        entry.state, entry.reason = "connected", ""
+        self._rename(entry, hello.name)
+        entry.link, entry.boot = link, hello.boot
+        self._move(entry, "connected", "")
         entry.last_seen = self._clock()
         self._owners = None
         link.on_goodbye = self._forget_owners
@@ -182,6 +237,13 @@ class PeerRegistry:
             return None
         self.duplicates += 1
         return old
+
+    def _note_clash(self, entry: PeerEntry) -> None:
+        now = self._clock()
+        entry.clashes = entry.clashes + 1 if now - entry.clashed_at < CLASH_MEMORY else 1
+        entry.clashed_at = now
+        if entry.clashes == CLASHES:
+            logger.warning("two agents run with the identity of %s (%s): one of them is a copy", entry.name, entry.id)
 
     def _gives_way(self, old: PeerLink, new: PeerLink) -> bool:
         if old.closed or old.leaving:
@@ -198,7 +260,7 @@ class PeerRegistry:
         if entry.link is not link:
             return
         entry.link = None
-        entry.set_state("down", link.reason)
+        self.set_state(entry, "down", link.reason)
         entry.reason = entry.reason or link.reason
         entry.last_seen = self._clock()
         entry.tools = ()
@@ -207,20 +269,6 @@ class PeerRegistry:
         entry.tell()
         self._bus.publish("peer.disconnected", peer=entry.id, name=entry.name, reason=link.reason)
         self._tell_change()
-
-    def block(self, entry: PeerEntry) -> None:
-        """Have no line with a peer; one that is there is cut."""
-        entry.state, entry.reason = "blocked", "it is on the blocklist"
-        if entry.link is not None:
-            entry.link.close("blocked", "this agent is told to have no line with that one")
-        self._bus.publish("peer.blocked", peer=entry.id, name=entry.name)
-        entry.tell()
-        self._forget_owners()
-
-    def unblock(self, entry: PeerEntry) -> None:
-        entry.state, entry.reason = "idle", ""
-        self._bus.publish("peer.unblocked", peer=entry.id, name=entry.name)
-        entry.tell()
 
     def introduce(self, entry: PeerEntry, record: PeerRecord, tools: Sequence[Tool]) -> None:
         """What a connected peer lets us call is known, or has changed."""
@@ -266,7 +314,7 @@ class PeerRegistry:
     def _view(self, entry: PeerEntry) -> PeerView:
         link = entry.link
         reason = entry.reason
-        if link is not None and self.label(entry) != entry.name:
+        if link is not None and not self.owns_name(entry):
             reason = f"the name {entry.name!r} belongs to another agent; this one is called by its id"
         return PeerView(
             id=entry.id,

@@ -15,10 +15,10 @@ import trio
 
 from praxis.model.errors import PraxisError
 from praxis.peers.dialer import REACH, Dialer
+from praxis.peers.entry import PeerEntry
 from praxis.peers.identity import Identity
 from praxis.peers.lines import DUPLICATE_GRACE, Lines
 from praxis.peers.link import PeerLink
-from praxis.peers.registry import PeerEntry
 from praxis.peers.request import Handler, PeerRequest
 
 logger = logging.getLogger(__name__)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import attrs
@@ -11,6 +11,10 @@ from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
 
 from praxis.model.errors import PraxisError
 from praxis.model.peer import PeerId
+from praxis.model.tool import Ask
+
+Emit = Callable[[str, Mapping[str, Any]], None]
+"""Takes what an EVENT says: the method of an MCP notification, and its params."""
 
 
 @attrs.frozen
@@ -22,8 +26,12 @@ class PeerRequest:
     method: str
     params: Any
     trace: str | None
-    progress: Callable[[Any], None]
+    emit: Emit
     """Tells the caller how it goes; never blocks."""
+    ask: Ask
+    """Asks the caller, who answers as part of this request (``mcp.ask``). Raises PraxisError."""
+    asker: Callable[[Any], Ask | None]
+    """What answers questions about a request of ours on this line, by the number of its stream."""
 
 
 Handler = Callable[[PeerRequest], Awaitable[Any]]
@@ -38,15 +46,23 @@ class Serving:
     cancelled: bool = False
 
 
+def hear(on_event: Emit, value: Any) -> None:
+    """Pass an EVENT on, unless it is none: peers of later versions may say more."""
+    match value:
+        case {"m": str(method), "p": dict(params)}:
+            on_event(method, params)
+
+
 class Pending:
     """An answer to come: set by the reader, awaited by the caller, in whichever order. Lighter than an event."""
 
-    __slots__ = ("_task", "done", "error", "mark", "on_progress", "value")
+    __slots__ = ("_task", "done", "error", "mark", "on_ask", "on_event", "value")
 
-    def __init__(self, mark: int = 0, on_progress: Callable[[Any], None] | None = None) -> None:
+    def __init__(self, mark: int = 0, on_event: Emit | None = None, on_ask: Ask | None = None) -> None:
         self.mark = mark
         """How much had been queued on the line before the request."""
-        self.on_progress = on_progress
+        self.on_event = on_event
+        self.on_ask = on_ask
         self.done = False
         self.value: Any = None
         self.error: PraxisError | None = None

@@ -13,7 +13,9 @@ from praxis.model.errors import PraxisError
 from praxis.model.tool import JSON, CallContext, Tool, ToolResult
 from praxis.observe.events import EventBus
 from praxis.observe.metrics import Metrics
+from praxis.tools.plain import PlainService
 from praxis.tools.schema import Validator, compile_schema
+from praxis.tools.service import McpService
 from praxis.tools.show import quoted, short
 from praxis.tools.source import Queueing, SourceState, ToolSource
 
@@ -115,6 +117,17 @@ class ToolRegistry:
                 data={"candidates": candidates},
             )
         return found[0]
+
+    def names(self) -> tuple[str, ...]:
+        """The names of all sources."""
+        return tuple(self._sources)
+
+    def service(self, name: str) -> McpService:
+        """A source as an MCP server. Raises PraxisError("not_found")."""
+        source = self._sources.get(name)
+        if source is None:
+            raise PraxisError("not_found", f"{self._agent} has no source {short(name, 64)!r}")
+        return source if isinstance(source, McpService) else PlainService(source)
 
     async def call(self, tool: Tool, arguments: dict[str, JSON], context: CallContext) -> ToolResult:
         """Check the arguments and call. A tool that fails by its own account is a result with isError.

@@ -19,8 +19,8 @@ Frames (`praxis.wire.frames`). Twelve bytes of head, network byte order, then th
     1     HELLO     0        JSON; the first frame, sent by both at once
     2     REQUEST   new      JSON {m, p, d?, t?}, or {m, b, x?, d?, t?} to announce a body
     3     RESPONSE  request  JSON result; with BODY {b, x?}; with ERROR {code, message, hint?, where?, data?}
-    4     EVENT     request  JSON; progress of that request
-                    0        JSON {load?}; what belongs to no request
+    4     EVENT     request  JSON {m, p}: a notification about that request, such as its progress
+                    0        JSON {m, p}: what belongs to no request
     5     DATA      request  bytes of a body; the last one bears END, END|ERROR means that the sender gave it up
     6     CREDIT    request  4 bytes: so many more bytes of the body may be sent
     7     CANCEL    request  empty; the answer comes all the same, as RESPONSE or as the body's end
@@ -39,8 +39,18 @@ sender. The size is bounded by `limits.message` of the receiver's HELLO.
 HELLO: ``{versions: [min, max], id, name, boot, agent, features, listen, limits: {inflight, message}, observed}``. The
 version is the highest that both know; without a common one the line ends with GOAWAY.
 
-Events on stream 0 go only to a peer whose HELLO has the feature for them. ``load``: how busy the sender is
-(`praxis.peers.load`). Unknown ones are ignored.
+Methods. Unknown ones are answered ``not_found``; new ones need no new version::
+
+    card.get, tools.describe                  who the peer is; definitions by digest
+    tool.call                                 {source, name, arguments, meta?, mcp?} -> the tool's result
+    mcp.sources, mcp.request, mcp.subscribe   the peer's sources, as far as they are exported, as MCP servers
+    mcp.ask                                   {call, method, params}: backwards, about the request on stream `call`
+    directory.hash, .pull, .push, member.check
+    line.renew                                the other end dialed this line and shall make it anew
+    ca.renew, ca.blocked                      to and from the issuer of a network with a CA
+
+Events on stream 0 go only to a peer whose HELLO has the feature for them; unknown ones are ignored. ``load``: how busy
+the sender is (`praxis.peers.load`).
 
 Session rules are in `praxis.wire.session`, beacons in `praxis.wire.beacon`.
 """

@@ -120,6 +120,11 @@ def _versions(value: Any) -> tuple[int, int]:
     return value[0], value[1]
 
 
+def encode_goaway(reason: str, *, redial: bool) -> bytes:
+    """The payload of a GOAWAY; `redial` says whether the other side may come back soon."""
+    return dumps({"reason": reason[:500], "redial": redial})
+
+
 def encode_error(error: PraxisError) -> bytes:
     """The payload of a RESPONSE with ERROR."""
     message: dict[str, Any] = {"code": error.code, "message": error.detail[:2000]}

@@ -15,7 +15,7 @@ from praxis.model.errors import PraxisError
 from praxis.wire import frames
 from praxis.wire.bodies import INITIAL_CREDIT, Incoming, IncomingBodies, Outgoing, OutgoingBodies
 from praxis.wire.frames import ACK, BODY, END, ERROR, MAX_PAYLOAD, ProtocolError
-from praxis.wire.messages import Hello, decode_error, dumps, encode_error, loads, mapping
+from praxis.wire.messages import Hello, decode_error, dumps, encode_error, encode_goaway, loads, mapping
 from praxis.wire.received import (
     CancelReceived,
     EventReceived,
@@ -200,7 +200,7 @@ class Session:
         self._put(frames.PING, 0, payload)
 
     def goaway(self, reason: str, *, redial: bool) -> None:
-        self._put(frames.GOAWAY, 0, dumps({"reason": reason[:500], "redial": redial}))
+        self._put(frames.GOAWAY, 0, encode_goaway(reason, redial=redial))
 
     def _put(self, type: int, stream: int, payload: bytes | memoryview = b"", flags: int = 0) -> None:
         size = frames.HEAD.size + len(payload)

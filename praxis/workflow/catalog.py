@@ -13,9 +13,11 @@ from praxis.model.load import IDLE, Load
 from praxis.model.peer import PeerId
 from praxis.model.tool import JSON, CallContext, Tool, ToolRef, ToolResult
 from praxis.observe.events import EventBus
-from praxis.peers.registry import Owner, PeerRegistry
+from praxis.peers.entry import Owner
+from praxis.peers.registry import PeerRegistry
 from praxis.tools.registry import ToolRegistry
 from praxis.workflow.health import Health, Outcome
+from praxis.workflow.relay import encode_context, hearer
 from praxis.workflow.router import Candidate, Home, Route, Snapshot
 from praxis.workflow.scores import Measure, order, score
 
@@ -154,16 +156,11 @@ class Catalog:
         params: dict[str, Any] = {"source": tool.source, "name": tool.name, "arguments": arguments}
         if context.run_id is not None:
             params["meta"] = {"run": context.run_id}
-        value = await link.call("tool.call", params, on_progress=_objects_only(context.on_progress))
+        if said := encode_context(context):
+            params["mcp"] = said
+        value = await link.call("tool.call", params, on_event=hearer(context), on_ask=context.ask)
         if not isinstance(value, Mapping) or not isinstance(value.get("content", []), list):
             raise PraxisError(
                 "unavailable", f"agent {tool.agent} answered with something else than a result", delivered=True
             )
         return ToolResult(value)
-
-
-def _objects_only(take: Callable[[Mapping[str, JSON]], None] | None) -> Callable[[JSON], None] | None:
-    """Progress as a peer sends it may be any JSON value; what is no object is not passed on."""
-    if take is None:
-        return None
-    return lambda value: take(value) if isinstance(value, Mapping) else None

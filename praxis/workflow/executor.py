@@ -139,16 +139,23 @@ class Executor:
         return await self._execute(text, planned, routes, principal, run_id, timeout)
 
     async def call(
-        self, ref: ToolRef, arguments: dict[str, JSON], principal: Principal, *, peer_id: PeerId | None = None
+        self,
+        ref: ToolRef,
+        arguments: dict[str, JSON],
+        principal: Principal,
+        *,
+        peer_id: PeerId | None = None,
+        context: CallContext | None = None,
     ) -> ToolResult:
         """Call one tool and return its result unchanged. Raises PraxisError.
 
-        It is a call and no run: nothing is kept of it. Cancelling the calling task cancels it.
+        It is a call and no run: nothing is kept of it. Cancelling the calling task cancels it. `context` is what
+        travels with it beside the arguments; without one it is the principal's name alone.
         """
         await self._catalog.prepare((ref,))
         route = self._catalog.ranked(self._catalog.snapshot().route(ref, peer_id=peer_id))
         with trio.move_on_after(self._timeout) as patience:
-            return await self._call(route, arguments, CallContext(principal.name))
+            return await self._call(route, arguments, context or CallContext(principal.name))
         assert patience.cancelled_caught  # noqa: S101 - tells the reader and the type checker what is left
         raise PraxisError("timeout", f"no answer within runs.timeout, {self._timeout:g} s", delivered=True)
 

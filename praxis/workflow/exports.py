@@ -10,10 +10,12 @@ from praxis.access.principal import Principal
 from praxis.model.card import AgentCard
 from praxis.model.errors import PraxisError
 from praxis.model.peer import PeerId
-from praxis.model.tool import CallContext, Tool
+from praxis.model.tool import Tool
 from praxis.peers.record import ToolEntry, encode_card
 from praxis.peers.request import PeerRequest
 from praxis.tools.registry import ToolRegistry
+from praxis.workflow.relay import answer_question, decode_context
+from praxis.workflow.source_exports import SourceExports
 
 MAX_DIGESTS = 1024
 """Definitions that a peer may ask for at once."""
@@ -35,14 +37,18 @@ class Exports:
         self._registry = registry
         self._policy = policy
         self._card = card
+        self._sources = SourceExports(registry, policy)
         self._methods: dict[str, Method] = {
             "tool.call": self._call,
             "card.get": self._get_card,
             "tools.describe": self._describe,
+            "mcp.ask": self._answer,
         }
 
     async def handle(self, request: PeerRequest) -> Any:
         """Raises PraxisError("not_found") for a method of a later version, and what the method raises."""
+        if request.method in self._sources.methods:
+            return await self._sources.methods[request.method](request)
         method = self._methods.get(request.method)
         if method is None:
             raise PraxisError("not_found", f"no method {request.method!r}")
@@ -61,6 +67,9 @@ class Exports:
             ToolEntry(tool.source, tool.name, tool.digest) for tool in self._policy.offered(self._registry.tools())
         )
 
+    async def _answer(self, request: PeerRequest, params: dict[str, Any]) -> Any:
+        return await answer_question(request)
+
     async def _call(self, request: PeerRequest, params: dict[str, Any]) -> Any:
         source, name, arguments = params.get("source"), params.get("name"), params.get("arguments")
         if not isinstance(source, str) or not isinstance(name, str):
@@ -75,11 +84,7 @@ class Exports:
         self._policy.authorize(_principal(request.peer, request.peer_name), "call", tool)
         meta = params.get("meta")
         run_id = meta.get("run") if isinstance(meta, dict) else None
-        context = CallContext(
-            caller=request.peer_name,
-            run_id=run_id if isinstance(run_id, str) else None,
-            on_progress=request.progress,
-        )
+        context = decode_context(params.get("mcp"), request, run_id=run_id if isinstance(run_id, str) else None)
         result = await self._registry.call(tool, arguments, context)
         return result.value
 

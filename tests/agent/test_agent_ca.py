@@ -263,7 +263,7 @@ async def test_a_certificate_of_another_ca_is_refused_unless_that_is_believed(tm
         here.enroll(3, other)
         stranger = await here.start(3)
         stranger.agent.member.bootstrap([here.issuer_address()])
-        await until(lambda: 'result="refused",reason="handshake"' in here.agent(1).metrics.render())
+        await until(lambda: 'result="refused",reason="certificate"' in here.agent(1).metrics.render())
         assert not stranger.agent.peers.links()
         await call(here.agent(1), 2)
 

@@ -167,7 +167,7 @@ async def test_a_stranger_is_refused_in_the_handshake_and_told_by_tls(tmp_path: 
         with pytest.raises(Broken, match="unknown ca"):
             await pipe.receive()
         pipe.close()
-        await until_counted(agent, refused("handshake"))
+        await until_counted(agent, refused("certificate"))
         with pytest.raises(Broken, match="certificate verify failed"):
             await line.authenticate(await connect(agent), stranger, dialer=True)
 
@@ -185,18 +185,20 @@ def _old(context: ssl.SSLContext) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
-    [(lambda context: None, "certificate required"), (_old, "protocol version")],
+    ("change", "said", "counted"),
+    [(lambda context: None, "certificate required", "certificate"), (_old, "protocol version", "handshake")],
     ids=["no certificate", "TLS 1.2"],
 )
-async def test_no_certificate_and_old_tls(tmp_path: Path, change: Callable[[ssl.SSLContext], None], said: str) -> None:
+async def test_no_certificate_and_old_tls(
+    tmp_path: Path, change: Callable[[ssl.SSLContext], None], said: str, counted: str
+) -> None:
     async with victim(tmp_path, 60_514) as agent:
         pipe = TlsPipe(await connect(agent), _bare(change), server_side=False)
         with pytest.raises(Broken, match=said):
             await pipe.handshake()
             await pipe.receive()
         pipe.close()
-        await until_counted(agent, refused("handshake"))
+        await until_counted(agent, refused(counted))
 
 
 async def test_another_protocol_inside_tls(tmp_path: Path) -> None:

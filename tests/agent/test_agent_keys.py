@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -199,3 +200,44 @@ async def test_a_network_without_a_key_is_open_to_all_and_says_so(
             run = await agents[0].agent.executor.execute("CALL agent-2:list_files", ANN)
             assert run.state == "succeeded"
     assert sum("p2p is open" in record.getMessage() for record in caplog.records) == 2
+
+
+async def test_a_copy_of_an_agent_is_noticed_by_the_others(tmp_path: Path) -> None:
+    async with site(tmp_path, 2) as here:
+        one = here.agents[0].agent
+        copy = here.folder / "copy"
+        shutil.copytree(here.folder / "agent-2" / "state", copy, ignore=shutil.ignore_patterns("*.sock"))
+        config = here.config(2)
+        agent = Agent(config, base_dir=here.folder, state_dir=copy)
+        async with trio.open_nursery() as nursery:
+            stopping = trio.Event()
+            await nursery.start(agent.run, stopping)
+            with trio.fail_after(3 * PATIENCE):
+                while "identities" not in one._status.health().checks:  # noqa: ASYNC110 - a condition of time too
+                    await trio.sleep(0.05)
+            assert "two agents have one identity: agent-2" in one._status.health().checks["identities"].reason
+            stopping.set()
+
+
+async def test_a_blocked_peer_is_told_and_does_not_come_back_soon(tmp_path: Path) -> None:
+    async with site(tmp_path, 2) as here:
+        one, two = (running.agent for running in here.agents)
+        blocked, other = (running.addresses.peer_id for running in reversed(here.agents))
+        one.member.block([blocked])
+
+        def told() -> bool:
+            (view,) = (view for view in two.peers.views() if view.id == other)
+            return "this agent is told to have no line with that one" in view.reason
+
+        with trio.fail_after(3 * PATIENCE):
+            while not told():  # noqa: ASYNC110 - a condition of another agent
+                await trio.sleep(0.05)
+        before = refusals(one)
+        await trio.sleep(1.0)
+        assert refusals(one) - before <= 1, "it waits for minutes, not for half a second"
+
+
+def refusals(agent: Agent) -> float:
+    name = 'praxis_p2p_handshakes_total{result="refused",reason="blocked"} '
+    (line,) = (line for line in agent.metrics.render().splitlines() if line.startswith(name))
+    return float(line.removeprefix(name))

@@ -71,6 +71,7 @@ VALUES: dict[str, tuple[str, object]] = {
     "access.allowed_origins": ("[https://console.example]", ("https://console.example",)),
     "access.insecure": ("true", True),
     "export.tools": ('["fs/*"]', ("fs/*",)),
+    "export.resources": ("[docs]", ("docs",)),
     "export.peers": ("{bob: {}}", {"bob": PeerExport()}),
     PEER + "allow": ('["x/*"]', ("x/*",)),
     PEER + "deny": ('["y/*"]', ("y/*",)),

@@ -10,6 +10,7 @@ import pytest
 
 from praxis.config.load import load
 from praxis.config.schema import Config
+from praxis.dev import network
 from praxis.model.peer import PeerState
 from praxis.net.serve import open_listeners
 from praxis.peers import authority, discovery, gossip, membership, neighbours
@@ -67,3 +68,16 @@ def test_the_figures_about_certificates_are_those_of_the_code() -> None:
     assert membership.RENEW_AT == 2 / 3
     for words in ("counts for a year", "two thirds", "ten years", "a day between them is no trouble"):
         assert words in SECURITY, words
+
+
+async def test_every_metric_of_the_room_is_explained_and_no_other(tmp_path: Path) -> None:
+    explained = set(re.findall(r"`(praxis_p2p_\w+)`", TEXT))
+    async with network(1, tmp_path) as (one,):
+        shown = set(re.findall(r"^# TYPE (praxis_p2p_\w+)", one.agent.metrics.render(), re.MULTILINE))
+    assert explained - {"praxis_p2p_certificate_left_seconds"} == shown
+
+
+def test_every_event_about_peers_is_explained() -> None:
+    sources = (Path(__file__).parents[2] / "praxis" / "peers").glob("*.py")
+    published = {name for source in sources for name in re.findall(r'publish\(\s*"(peer\.\w+)"', source.read_text())}
+    assert published == set(re.findall(r"`(peer\.\w+)`", TEXT))

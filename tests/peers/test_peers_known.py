@@ -13,9 +13,10 @@ import trio.testing
 from praxis.observe.events import EventBus
 from praxis.peers import known
 from praxis.peers.directory import Directory
+from praxis.peers.entry import PeerEntry
 from praxis.peers.known import KEEP, PAUSE, KnownPeers
 from praxis.peers.record import PeerRecord
-from praxis.peers.registry import PeerEntry, PeerRegistry
+from praxis.peers.registry import PeerRegistry
 
 NOW = 1_700_000_000.0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,7 +13,8 @@ from trio.testing import MockClock
 
 from praxis.config.schema import Keepalive
 from praxis.model.errors import PraxisError
-from praxis.peers.link import CANCEL_GRACE, SEND_STALL, PeerLink
+from praxis.peers.keepalive import SEND_STALL
+from praxis.peers.link import CANCEL_GRACE, PeerLink
 from praxis.peers.request import PeerRequest
 from praxis.wire import frames
 from praxis.wire.frames import HEAD, encode
@@ -149,14 +150,41 @@ async def test_a_peer_that_does_not_confirm_a_cancel_is_not_waited_for_long(auto
 async def test_progress_reaches_the_caller(autojump_clock: MockClock) -> None:
     async def handler(request: PeerRequest) -> Any:
         for part in range(3):
-            request.progress({"progress": part})
+            request.emit("notifications/progress", {"progress": part})
             await trio.sleep(1)
         return "done"
 
     seen: list[Any] = []
     async with line(handler) as (a, _):
-        assert await a.call("m", None, on_progress=seen.append) == "done"
-    assert seen == [{"progress": 0}, {"progress": 1}, {"progress": 2}]
+        assert await a.call("m", None, on_event=lambda *event: seen.append(event)) == "done"
+    assert seen == [("notifications/progress", {"progress": part}) for part in range(3)]
+
+
+async def test_whoever_works_on_a_call_asks_the_caller_and_nobody_else() -> None:
+    async def handler(request: PeerRequest) -> Any:
+        if request.method == "mcp.ask":
+            ask = request.asker(request.params["call"])
+            return {"asked": None} if ask is None else await ask(request.params["method"], request.params["params"])
+        return [await request.ask("color", {"of": "sky"}), request.asker(1), request.asker("x"), request.asker(None)]
+
+    async def answer(method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {method: "blue", **params}
+
+    async with line(handler) as (a, _):
+        assert await a.call("paint", None, on_ask=answer) == [{"color": "blue", "of": "sky"}, None, None, None]
+        assert (await a.call("paint", None))[0] == {"asked": None}
+
+
+async def test_an_event_that_is_none_is_passed_over() -> None:
+    async def handler(request: PeerRequest) -> Any:
+        for value in ("rubbish", 5, None, [1], {"m": 1, "p": {}}, {"m": "x", "p": 1}, {"m": "x", "p": {"a": 1}}):
+            links[1].session.progress(1, value)
+        return "done"
+
+    seen: list[Any] = []
+    async with line(handler) as links:
+        assert await links[0].call("m", None, on_event=lambda *event: seen.append(event)) == "done"
+    assert seen == [("x", {"a": 1})]
 
 
 async def test_what_a_handler_raises_is_told_but_not_the_text_of_a_bug(caplog: pytest.LogCaptureFixture) -> None:

@@ -17,10 +17,11 @@ from praxis.model.load import IDLE, Load
 from praxis.model.tool import CallContext, Tool, ToolRef, ToolResult
 from praxis.observe.events import EventBus
 from praxis.observe.metrics import Metrics
+from praxis.peers.entry import PeerEntry
 from praxis.peers.link import PeerLink
 from praxis.peers.load import FADES, FORGOTTEN, HELD, Word
 from praxis.peers.record import PeerRecord
-from praxis.peers.registry import PeerEntry, PeerRegistry
+from praxis.peers.registry import PeerRegistry
 from praxis.peers.request import PeerRequest
 from praxis.tools.registry import ToolRegistry
 from praxis.tools.source import SourceState
@@ -140,10 +141,11 @@ async def test_a_peer_that_has_gone_is_unavailable_and_got_nothing() -> None:
         assert (caught.value.code, caught.value.delivered) == ("unavailable", False)
 
 
-async def test_progress_of_a_peer_that_is_no_object_is_not_passed_on_and_harms_nobody() -> None:
+async def test_progress_of_a_peer_goes_to_the_caller() -> None:
     def answer(request: PeerRequest) -> Any:
-        for value in ("rubbish", 5, None, [1], {"progress": 1}):
-            request.progress(value)
+        request.emit("notifications/progress", {"progress": 1})
+        request.emit("notifications/message", {"level": "info", "data": "nobody wants this"})
+        request.emit("something/else", {})
         return {"content": []}
 
     got: list[Any] = []

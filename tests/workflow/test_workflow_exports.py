@@ -60,10 +60,23 @@ class Setting:
     exports: Exports
     files: Files
     registry: ToolRegistry
-    progress: list[Any] = attrs.field(factory=list)
+    events: list[Any] = attrs.field(factory=list)
 
     async def ask(self, method: str, params: Any, name: str = "ann") -> Any:
-        return await self.exports.handle(PeerRequest(f"px-{name}", name, method, params, None, self.progress.append))
+        async def ask(method: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
+            return {"asked": method, **params}
+
+        request = PeerRequest(
+            f"px-{name}",
+            name,
+            method,
+            params,
+            None,
+            lambda method, params: self.events.append((method, params)),
+            ask,
+            lambda stream: ask if stream == 3 else None,
+        )
+        return await self.exports.handle(request)
 
     async def refusal(self, method: str, params: Any, name: str = "ann") -> PraxisError:
         with pytest.raises(PraxisError) as caught:
@@ -87,11 +100,11 @@ def asked(name: str = "read", **arguments: Any) -> dict[str, Any]:
 
 async def test_a_call_reaches_the_tool_and_its_result_goes_back_unchanged() -> None:
     here = setting("fs/read")
-    result = await here.ask("tool.call", {**asked(path="a"), "meta": {"run": "r7"}})
+    result = await here.ask("tool.call", {**asked(path="a"), "meta": {"run": "r7"}, "mcp": {"progress": True}})
     assert result == ToolResult.of_text("content", is_error=True, structured={"n": 1}).value
     ((name, arguments, context),) = here.files.calls
     assert (name, arguments, context.caller, context.run_id) == ("read", {"path": "a"}, "ann", "r7")
-    assert here.progress == [{"progress": 1}]
+    assert here.events == [("notifications/progress", {"progress": 1})]
 
 
 @pytest.mark.parametrize("arguments", [{}, {"arguments": None}, {"arguments": {}}])
@@ -211,3 +224,63 @@ async def test_a_method_of_a_later_version_is_not_found() -> None:
 async def test_parameters_are_an_object(method: str, params: Any) -> None:
     error = await setting("*").refusal(method, params)
     assert (error.code, error.where) == ("invalid", "params")
+
+
+async def test_what_a_caller_wants_arrives_with_the_call() -> None:
+    here = setting("*")
+    said = {
+        "log": "info",
+        "ask": True,
+        "capabilities": {"sampling": {}},
+        "input": {"requestState": "s"},
+        "takes_input_requests": True,
+        "meta": {"traceparent": "00"},
+        "session": "s1",
+    }
+    await here.ask("tool.call", {**asked(), "mcp": said})
+    ((_, _, context),) = here.files.calls
+    assert (context.caller, context.log_level, context.session) == ("ann", "info", "px-ann/s1")
+    assert (context.capabilities, context.input, context.meta) == (said["capabilities"], said["input"], said["meta"])
+    assert context.takes_input_requests
+    assert context.on_progress is None
+    assert context.on_log is not None
+    context.on_log({"level": "info", "data": 1})
+    assert here.events == [("notifications/message", {"level": "info", "data": 1})]
+    assert context.ask is not None
+    assert await context.ask("roots/list", {}) == {"asked": "roots/list"}
+
+
+async def test_a_caller_that_wants_nothing_is_asked_nothing() -> None:
+    here = setting("*")
+    await here.ask("tool.call", asked())
+    ((_, _, context),) = here.files.calls
+    assert context == CallContext("ann")
+
+
+@pytest.mark.parametrize(
+    ("said", "where"),
+    [
+        (5, "params.mcp"),
+        ({"log": 5}, "params.mcp.log"),
+        ({"session": 5}, "params.mcp.session"),
+        ({"session": "s" * 200}, "params.mcp.session"),
+        ({"capabilities": []}, "params.mcp.capabilities"),
+        ({"input": "x"}, "params.mcp.input"),
+        ({"meta": 1}, "params.mcp.meta"),
+    ],
+)
+async def test_a_caller_that_is_none_is_refused(said: Any, where: str) -> None:
+    here = setting("*")
+    refused = await here.refusal("tool.call", {**asked(), "mcp": said})
+    assert (refused.code, refused.where) == ("invalid", where)
+    assert here.files.calls == []
+
+
+async def test_a_question_goes_to_whoever_made_the_call() -> None:
+    here = setting()
+    asked_for = {"call": 3, "method": "elicitation/create", "params": {"message": "?"}}
+    assert await here.ask("mcp.ask", asked_for) == {"asked": "elicitation/create", "message": "?"}
+    assert (await here.refusal("mcp.ask", {**asked_for, "call": 5})).code == "denied"
+    assert (await here.refusal("mcp.ask", {**asked_for, "method": "tools/call"})).where == "params.method"
+    assert (await here.refusal("mcp.ask", {**asked_for, "params": []})).where == "params.params"
+    assert (await here.refusal("mcp.ask", None)).code == "invalid"
