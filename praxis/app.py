@@ -19,17 +19,21 @@ import trio
 
 from praxis import __version__
 from praxis.access.authorize import Policy
-from praxis.access.entrance import Entrance, ListenerKind, check_binding
+from praxis.access.entrance import LOCAL, Entrance
 from praxis.access.tokens import TokenStore
-from praxis.api.guard import guard
+from praxis.api.guard import PRINCIPAL, guard
 from praxis.api.http import make_api, make_sse
 from praxis.api.services import Services
 from praxis.config.schema import Config
+from praxis.gateway.endpoints import McpEndpoints
+from praxis.gateway.local import LocalGateway
+from praxis.listeners import check_listeners, make_entrance
 from praxis.net.http_server import serve_http
-from praxis.net.serve import is_loopback, open_listeners, open_unix_listener
+from praxis.net.serve import open_listeners, open_unix_listener
 from praxis.net.supervision import SupervisedService
 from praxis.observe.events import EventBus
 from praxis.observe.load import LoadMeter
+from praxis.observe.logs import Logs
 from praxis.observe.metrics import Metrics
 from praxis.peers.credentials import load_credentials
 from praxis.peers.identity import next_boot
@@ -102,7 +106,9 @@ class Agent:
         state_dir: Path,
         bus: EventBus | None = None,
         reread: Reread | None = None,
+        logs: Logs | None = None,
     ) -> None:
+        """`logs` is where the process logs to, whose losses are shown then."""
         self._config = config
         self._state_dir = state_dir
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -112,16 +118,7 @@ class Agent:
         self.metrics = Metrics()
         self.meter = LoadMeter(self.metrics)
         self._tokens = TokenStore(config.access.tokens_file or state_dir / "tokens.json")
-        for name in ("http", "websocket", "sse"):
-            section = getattr(config, name)
-            if section.enabled:
-                check_binding(
-                    section.host,
-                    loopback=is_loopback(section.host),
-                    insecure=config.access.insecure,
-                    tokens=self._tokens,
-                    where=f"{name}.host",
-                )
+        check_listeners(config, self._tokens)
         self._policy = Policy(config.export)
         if config.p2p.trust.mode == "open":
             logger.warning("p2p is open: whoever reaches this agent may join its network and call what it exports")
@@ -152,6 +149,7 @@ class Agent:
             self.peers,
             config.routing,
             self.member.summon,
+            self.member.absent,
             bus=self.bus,
             draw=random.SystemRandom().random,
             tags=config.agent.tags,
@@ -176,13 +174,19 @@ class Agent:
             boot=self._boot,
             services=self._services,
             addresses=self._addresses,
+            logs=logs,
+            discovery_trouble=lambda: self.member.discovery_trouble,
         )
         register_gauges(self.metrics, self._status, name=config.agent.name, bus=self.bus)
+        gateway = LocalGateway(config.agent.name, self.executor, self._policy, self.bus, self._status.card, self.peers)
+        self._mcp = McpEndpoints(gateway.service, lambda scope: scope[PRINCIPAL], metrics=self.metrics)
 
     def _make_sources(self, base_dir: Path) -> list[McpSource]:
         config = self._config
         if config.agent.shared_dir is not None:
-            config.agent.shared_dir.mkdir(parents=True, exist_ok=True)
+            if not config.agent.shared_dir.exists():
+                config.agent.shared_dir.mkdir(parents=True, exist_ok=True)
+                logger.info("made agent.shared_dir, %s", config.agent.shared_dir)
             self.registry.add(FileTools(config.agent.shared_dir, agent=config.agent.name))
         if not config.mcp.enabled:
             return []
@@ -221,7 +225,13 @@ class Agent:
             nursery.start_soon(self.meter.run)
             for source in self._sources:
                 await nursery.start(source.run)
-            http, sse = make_api(api), make_sse(api)
+            http: Any = make_api(api)
+            sse: Any = make_sse(api)
+            if config.mcp.enabled:
+                http, sse = self._mcp.before_http(http), self._mcp.before_sse(sse)
+                await nursery.start(self._mcp.run, closing)
+                local = partial(self._mcp.serve_socket, self._state_dir / "mcp.sock", LOCAL, closing, grace)
+                await nursery.start(self._supervise, "mcp", local)
             await nursery.start(self._supervise, "local", partial(self._serve_unix, http, unix, closing, grace))
             if config.http.enabled:
                 await nursery.start(self._supervise, "http", partial(self._serve_http, "http", http, closing, grace))
@@ -242,6 +252,7 @@ class Agent:
             await self._stop(closing)
             nursery.cancel_scope.cancel()
         unix.unlink(missing_ok=True)
+        (self._state_dir / "mcp.sock").unlink(missing_ok=True)
 
     async def _stop(self, closing: trio.Event) -> None:
         """Withdraw, stop accepting, let what runs finish for the grace, cancel it, say goodbye."""
@@ -286,16 +297,7 @@ class Agent:
         )
 
     def _entrance(self, host: str, *, unix: bool = False) -> Entrance:
-        access = self._config.access
-        listener: ListenerKind = "unix" if unix else "loopback" if is_loopback(host) else "network"
-        return Entrance(
-            listener=listener,
-            allowed_hosts=access.allowed_hosts,
-            allowed_origins=access.allowed_origins,
-            bound_host=host,
-            insecure=access.insecure,
-            tokens=self._tokens,
-        )
+        return make_entrance(self._config.access, self._tokens, host, unix=unix)
 
     def _port(self, name: str, configured: int) -> int:
         """The configured port; after an outage the one that was had before, where any would do."""
@@ -367,12 +369,3 @@ class Agent:
             while True:
                 await changes.receive()
                 self._publish()
-
-
-def ensure_descriptors() -> None:
-    """Raise the soft limit of open files to the hard one: every peer and client takes one."""
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -6,6 +6,7 @@ import gc
 import json
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -14,14 +15,14 @@ from pathlib import Path
 import attrs
 import trio
 
-from praxis.app import Addresses, Agent, ensure_descriptors
+from praxis.app import Addresses, Agent
 from praxis.config.load import Loaded, state_dir
 from praxis.config.save import secret_values
 from praxis.config.schema import Config
 from praxis.model.errors import PraxisError
 from praxis.net.supervision import describe
 from praxis.observe.events import EventBus
-from praxis.observe.logs import Secrets, configure
+from praxis.observe.logs import Logs, Secrets, configure
 from praxis.reload import Reread
 
 logger = logging.getLogger(__name__)
@@ -52,9 +53,9 @@ def serve(loaded: Loaded, *, reread: Callable[[], Loaded], environ: Mapping[str,
             secrets.add(value)
         return config
 
-    with configure(level=section.level, format=section.format, file=section.file, bus=bus, secrets=secrets):
+    with configure(level=section.level, format=section.format, file=section.file, bus=bus, secrets=secrets) as logs:
         try:
-            trio.run(_main, loaded, directory, bus, reread_config)
+            trio.run(_main, loaded, directory, bus, reread_config, logs)
         except BaseExceptionGroup as group:
             told = group.subgroup(_is_told)
             if told is None or _rest(group) is not None:
@@ -67,9 +68,9 @@ def serve(loaded: Loaded, *, reread: Callable[[], Loaded], environ: Mapping[str,
     return OK
 
 
-async def _main(loaded: Loaded, directory: Path, bus: EventBus, reread: Reread) -> None:
+async def _main(loaded: Loaded, directory: Path, bus: EventBus, reread: Reread, logs: Logs) -> None:
     stopping = trio.Event()
-    agent = Agent(loaded.config, base_dir=loaded.base_dir, state_dir=directory, bus=bus, reread=reread)
+    agent = Agent(loaded.config, base_dir=loaded.base_dir, state_dir=directory, bus=bus, reread=reread, logs=logs)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_on_signal, stopping)
         addresses: Addresses = await nursery.start(lambda task_status: agent.run(stopping, task_status=task_status))
@@ -123,3 +124,10 @@ def _is_told(error: BaseException) -> bool:
 
 def _rest(group: BaseExceptionGroup[BaseException]) -> BaseException | None:
     return group.split(_is_told)[1]
+
+
+def ensure_descriptors() -> None:
+    """Raise the soft limit of open files to the hard one: every peer and client takes one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -15,6 +15,7 @@ from praxis.model.tool import JSON
 from praxis.net.serve import host_port
 from praxis.net.supervision import ServiceState, SupervisedService
 from praxis.observe.events import EventBus
+from praxis.observe.logs import Logs
 from praxis.observe.metrics import Metrics
 from praxis.peers.identity import Identity
 from praxis.peers.registry import PeerRegistry
@@ -38,17 +39,21 @@ class Status:
         boot: int,
         services: Mapping[str, SupervisedService],
         addresses: Mapping[str, tuple[str, int]],
+        discovery_trouble: Callable[[], str],
+        logs: Logs | None = None,
     ) -> None:
         self.draining = False
         """True from the request to stop on."""
         self.registry = registry
         self.peers = peers
         self._config = config
+        self.logs = logs
         self._policy = policy
         self._identity = identity
         self._boot = boot
         self._services = services
         self._addresses = addresses
+        self._discovery_trouble = discovery_trouble
         self._started = time.monotonic()
 
     def card(self) -> AgentCard:
@@ -94,6 +99,8 @@ class Status:
         for name, service in self._services.items():
             if service.state is ServiceState.BACKING_OFF:
                 checks[name] = Check("degraded", service.last_outage or "", "it is started again by itself")
+            elif name == "discovery" and (trouble := self._discovery_trouble()):
+                checks[name] = Check("degraded", trouble, "an interface that comes is used by itself; else correct it")
             else:
                 checks[name] = Check("healthy")
         for source in self.registry.sources():
@@ -102,6 +109,8 @@ class Status:
                 checks[f"source {source.name}"] = Check("degraded", source.reason, action)
             else:
                 checks[f"source {source.name}"] = Check("healthy")
+        if self.logs is not None and (lost := self.logs.file_trouble) is not None:
+            checks["log file"] = _log_file(lost)
         if (left := self.certificate_left()) is not None:
             checks["certificate"] = _certificate(left)
         conflicts = self.peers.conflicts
@@ -120,6 +129,12 @@ class Status:
             uptime_s=round(time.monotonic() - self._started, 3),
             checks=checks,
         )
+
+
+def _log_file(trouble: str) -> Check:
+    if trouble:
+        return Check("degraded", f"records are lost: {trouble}", "make room, or see logging.file; it is tried again")
+    return Check("healthy")
 
 
 def _certificate(left: float) -> Check:
@@ -160,6 +175,13 @@ def register_gauges(metrics: Metrics, status: Status, *, name: str, bus: EventBu
         gauges["praxis_p2p_certificate_left_seconds"] = (
             "Until this agent's certificate ends.",
             lambda: status.certificate_left() or 0.0,
+        )
+    if (logs := status.logs) is not None:
+        metrics.counted(
+            "praxis_log_lines_lost_total",
+            "Log records that an output did not take.",
+            lambda: {(output,): float(lost) for output, lost in logs.lost.items()},
+            ("output",),
         )
     for gauge, (help, read) in gauges.items():
         metrics.gauge(gauge, help, read)

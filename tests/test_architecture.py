@@ -30,7 +30,12 @@ FLOORS = (
     {"workflow"},
     {"gateway"},
     {"api", "websocket"},
-    {"status", "reload"},  # from here on single modules and what starts agents, one above the other
+    {
+        "status",
+        "listeners",
+        "reload",
+        "preflight",
+    },  # from here on single modules and what starts agents, one above the other
     {"app", "state"},
     {"daemon", "dev", "sim"},
     {"cli"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_address
 from typing import Literal
 
 import attrs
@@ -24,7 +25,8 @@ class Entrance:
     """One listener's rules.
 
     A web page on any site can make a browser send requests to this machine; what it cannot choose are Host and Origin
-    (DNS rebinding, cross-site requests), so both must be ours.
+    (DNS rebinding, cross-site requests), so both must be ours. A page that is at an address, not a name, came from
+    there: so a listener on all addresses takes the one that a connection arrived on for its own.
     """
 
     listener: ListenerKind
@@ -34,15 +36,15 @@ class Entrance:
     insecure: bool
     tokens: TokenStore
 
-    def admit(self, headers: Iterable[tuple[str, str]]) -> Principal:
-        """Who a request with these headers comes from.
+    def admit(self, headers: Iterable[tuple[str, str]], *, arrived: str = "") -> Principal:
+        """Who a request with these headers comes from. `arrived` is the address of ours that its connection goes to.
 
         Raises PraxisError: ``denied`` with the HTTP status in `data` (421 for a foreign Host, 403 for a foreign
         Origin), ``unauthenticated`` without a good token where one is needed.
         """
-        return self._identify(self.check_names(headers))
+        return self._identify(self.check_names(headers, arrived=arrived))
 
-    def check_names(self, headers: Iterable[tuple[str, str]]) -> list[str]:
+    def check_names(self, headers: Iterable[tuple[str, str]], *, arrived: str = "") -> list[str]:
         """That a request names this agent and comes from no foreign page; returns the credentials that it brings.
 
         Raises PraxisError as `admit` does, but for ``unauthenticated``.
@@ -57,12 +59,12 @@ class Entrance:
                 case "authorization":
                     credentials.append(value)
         if self.listener != "unix":
-            self._check_host(hosts)
-        self._check_origin(origins, hosts)
+            self._check_host(hosts, arrived)
+        self._check_origin(origins, hosts, arrived)
         return credentials
 
-    def _check_host(self, hosts: list[str]) -> None:
-        if len(hosts) != 1 or not self._is_own(hosts[0]):
+    def _check_host(self, hosts: list[str], arrived: str) -> None:
+        if len(hosts) != 1 or not self._is_own(hosts[0], arrived):
             shown = ", ".join(hosts)[:100] or "none"
             raise PraxisError(
                 "denied",
@@ -71,7 +73,7 @@ class Entrance:
                 data={"status": 421},
             )
 
-    def _is_own(self, host: str) -> bool:
+    def _is_own(self, host: str, arrived: str) -> bool:
         match = _HOST.fullmatch(host)
         if match is None:
             return False
@@ -79,14 +81,16 @@ class Entrance:
         bound = f"[{self.bound_host}]" if ":" in self.bound_host else self.bound_host
         own = _LOOPBACK if self.bound_host in _UNSPECIFIED else _LOOPBACK | {bound.lower()}
         allowed = {allowed.lower() for allowed in self.allowed_hosts}
-        return name in own or name in allowed or host.lower() in allowed or "*" in allowed
+        if name in own or name in allowed or host.lower() in allowed or "*" in allowed:
+            return True
+        return self.bound_host in _UNSPECIFIED and arrived != "" and _named(name) == _address(arrived)
 
-    def _check_origin(self, origins: list[str], hosts: list[str]) -> None:
+    def _check_origin(self, origins: list[str], hosts: list[str], arrived: str) -> None:
         if not origins:
             return
         origin = origins[0].lower()
         scheme, _, rest = origin.partition("://")
-        same = scheme in ("http", "https") and bool(hosts) and rest == hosts[0].lower() and self._is_own(rest)
+        same = scheme in ("http", "https") and bool(hosts) and rest == hosts[0].lower() and self._is_own(rest, arrived)
         if len(origins) != 1 or not (same or origin in {allowed.lower() for allowed in self.allowed_origins}):
             raise PraxisError(
                 "denied",
@@ -113,12 +117,26 @@ class Entrance:
         return LOCAL
 
 
+def _named(name: str) -> IPv4Address | IPv6Address | None:
+    """The address that a host is, as it stands in a URL; None for a name."""
+    try:
+        return IPv6Address(name[1:-1]) if name.startswith("[") else IPv4Address(name)
+    except AddressValueError:
+        return None
+
+
+def _address(text: str) -> IPv4Address | IPv6Address:
+    """Of a socket: without the zone that a link-local one has, and IPv4 as such where one socket serves both."""
+    address = ip_address(text.partition("%")[0])
+    return (address.ipv4_mapped if isinstance(address, IPv6Address) else None) or address
+
+
 def check_binding(host: str, *, loopback: bool, insecure: bool, tokens: TokenStore, where: str) -> None:
     """Refuse a listener that others reach before there is a token. Raises PraxisError("invalid")."""
     if not loopback and not insecure and not tokens.any():
         raise PraxisError(
             "invalid",
             f"{host} can be reached by others, and there is no token that they would have to show",
-            hint="make one with `praxis token new`, bind 127.0.0.1, or set access.insecure: true",
+            hint="make one with `praxis token new` and the same --config, bind 127.0.0.1, or set access.insecure: true",
             where=where,
         )

@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from praxis.access.entrance import Entrance
-from praxis.api.problem import problem_body, problem_headers, status_of
+from praxis.api.problem import problem_headers, status_of
 from praxis.model.errors import PraxisError
+from praxis.model.problem import problem_body
 
 PRINCIPAL = "praxis.principal"
 """The key under which a request's scope holds its Principal."""
@@ -26,10 +27,11 @@ def guard(app: Any, entrance: Entrance) -> App:
         if scope["type"] == "http":
             try:
                 headers = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"])
+                arrived = scope["server"][0] if scope.get("server") and entrance.listener != "unix" else ""
                 if scope["path"] not in OPEN:
-                    scope[PRINCIPAL] = entrance.admit(headers)
+                    scope[PRINCIPAL] = entrance.admit(headers, arrived=arrived)
                 elif scope["path"] not in PROBED:
-                    entrance.check_names(headers)
+                    entrance.check_names(headers, arrived=arrived)
             except PraxisError as error:
                 await _refuse(send, error)
                 return

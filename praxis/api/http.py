@@ -19,10 +19,11 @@ from praxis.api import events, execute, health, network, runs
 from praxis.api.body import read_json
 from praxis.api.guard import PRINCIPAL
 from praxis.api.openapi import document
-from praxis.api.problem import problem_body, problem_headers, status_of
+from praxis.api.problem import problem_headers, status_of
 from praxis.api.route import Answer, Call, Route
 from praxis.api.services import Services
 from praxis.model.errors import PraxisError
+from praxis.model.problem import problem_body
 from praxis.tools.schema import Validator
 
 logger = logging.getLogger(__name__)
@@ -37,22 +38,24 @@ def make_api(services: Services) -> QuartTrio:
         *runs.routes(services),
         *events.routes(services),
     ]
-    return _make_app(routes, services, "Praxis agent")
+    beside = "Beside these routes MCP is served: POST /mcp, streamable HTTP; docs/mcp.md describes it."
+    return _make_app(routes, services, "Praxis agent", beside)
 
 
 def make_sse(services: Services) -> QuartTrio:
     """The event feed, for port 9000."""
-    return _make_app([*events.routes(services), *health.routes(services)[1:3]], services, "Praxis events")
+    beside = "Beside these routes MCP is served over HTTP+SSE: GET /sse, POST /message; docs/mcp.md describes it."
+    return _make_app([*events.routes(services), *health.routes(services)[1:3]], services, "Praxis events", beside)
 
 
-def _make_app(routes: list[Route], services: Services, title: str) -> QuartTrio:
+def _make_app(routes: list[Route], services: Services, title: str, description: str) -> QuartTrio:
     app = QuartTrio("praxis", static_folder=None)  # else Quart adds a route that no policy guards
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.config["MAX_CONTENT_LENGTH"] = None  # http.max_body is the bound, and the listener keeps it
     app.url_map.merge_slashes = False  # it would answer //path with a redirect, a page of HTML
 
     async def openapi(call: Call) -> Answer:
-        return Answer.of(document(routes, title=title, version=__version__))
+        return Answer.of(document(routes, title=title, version=__version__, description=description))
 
     routes.append(Route("GET", "/openapi.json", "This document.", openapi))
     errors = services.metrics.counter("praxis_http_problems_total", "Requests answered with a problem.", ("code",))

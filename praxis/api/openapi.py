@@ -11,14 +11,14 @@ from praxis.api.route import Route
 _PARAMETER = re.compile(r"\{(\w+)\}")
 
 
-def document(routes: Sequence[Route], *, title: str, version: str) -> dict[str, Any]:
-    """OpenAPI 3.1 of these routes."""
+def document(routes: Sequence[Route], *, title: str, version: str, description: str = "") -> dict[str, Any]:
+    """OpenAPI 3.1 of these routes; `description` says what else there is."""
     paths: dict[str, Any] = {}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
     return {
         "openapi": "3.1.0",
-        "info": {"title": title, "version": version},
+        "info": {"title": title, "version": version, "description": description},
         "paths": paths,
         "components": {
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from praxis.cli.client import OK, USAGE, Client, CommandError
-from praxis.cli.local_verbs import load_options, told
+from praxis.cli.local_verbs import OTHERS, load_options, told
 from praxis.cli.network_verbs import reload_running
 from praxis.cli.output import emit, say
 
@@ -48,7 +48,7 @@ def init(options: argparse.Namespace) -> int:
 def token(options: argparse.Namespace) -> int:
     """Print a token that lets one agent in, once."""
     config, directory = _place(options)
-    authority = _authority(directory)
+    authority = _authority(config, directory)
     addresses = options.address or _addresses(config, directory)
     with told():
         made = authority.make_token(addresses, name=options.name, ttl=options.ttl)
@@ -99,7 +99,7 @@ def issue(options: argparse.Namespace) -> int:
     from praxis.peers.private_files import create_private
 
     config, directory = _place(options)
-    authority = _authority(directory)
+    authority = _authority(config, directory)
     key = SigningKey(secrets.token_bytes(SEED_SIZE))
     addresses = options.address or _addresses(config, directory)
     if options.out is not None and os.path.lexists(options.out):
@@ -130,7 +130,7 @@ def blocked(options: argparse.Namespace) -> int:
     from praxis.peers.authority import load_authority
     from praxis.peers.membership import FILE, load_membership
 
-    config, directory = _place(options)
+    config, directory = _existing(options)
     with told():
         authority = load_authority(directory, clock=time.time)
         member = load_membership(directory) if (directory / FILE).exists() else None
@@ -148,7 +148,7 @@ def _change(options: argparse.Namespace, *, blocked: bool) -> int:
     from praxis.peers.authority import load_authority
     from praxis.peers.identity import peer_id_digest
 
-    config, directory = _place(options)
+    config, directory = _existing(options)
     with told():
         authority = load_authority(directory, clock=time.time) if config.p2p.trust.mode == "ca" else None
         peer_id = (authority.id_of(options.peer) if authority is not None else None) or options.peer
@@ -172,13 +172,27 @@ def _place(options: argparse.Namespace) -> tuple[Config, Path]:
     return config, state_dir(config, os.environ)
 
 
-def _authority(directory: Path) -> Authority:
+def _existing(options: argparse.Namespace) -> tuple[Config, Path]:
+    """The same of an agent that there is. Raises CommandError."""
+    config, directory = _place(options)
+    if not directory.is_dir():
+        raise CommandError(
+            USAGE, f"the agent {config.agent.name!r} has no state yet: there is no {directory}; {OTHERS}"
+        )
+    return config, directory
+
+
+def _authority(config: Config, directory: Path) -> Authority:
     from praxis.peers.authority import load_authority
 
     with told():
         authority = load_authority(directory, clock=time.time)
     if authority is None:
-        raise CommandError(USAGE, f"this agent is no issuer: there is no {directory / 'ca'} (praxis network init)")
+        raise CommandError(
+            USAGE,
+            f"the agent {config.agent.name!r} is no issuer: there is no {directory / 'ca'} (praxis network init makes "
+            f"it one; {OTHERS})",
+        )
     return authority
 
 

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-OK, FAILED, USAGE, UNREACHABLE, DENIED, TIMED_OUT, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
+OK, FAILED, USAGE, UNREACHABLE, DENIED, TIMED_OUT, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 4, 5, 130, 143
 """Exit codes of every verb."""
 
 DEFAULT_URL = "http://127.0.0.1:8000"
+DEV_PREFIX = "praxis-dev-"
+"""Of the temporary folder in which `praxis dev` keeps the state of its agents."""
 
 
 class CommandError(Exception):
@@ -103,9 +105,9 @@ class Client:
             if isinstance(error, TimeoutError) and error.errno is None:  # our own; the kernel's has a number
                 raise CommandError(TIMED_OUT, f"{self.url} did not answer within {self._timeout:g} s") from None
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise CommandError(
-                UNREACHABLE, f"no agent answers at {self.url}: {reason} (start one with `praxis run --config FILE`)"
-            ) from None
+            looked = f", and there is none of {', '.join(self.url.looked)}" if isinstance(self.url, Guess) else ""
+            advice = "start one with `praxis run --config FILE`, or say where it is with --url"
+            raise CommandError(UNREACHABLE, f"no agent answers at {self.url}: {reason}{looked} ({advice})") from None
         finally:
             connection.close()
 
@@ -127,10 +129,22 @@ def _refusal(status: int, problem: Any) -> CommandError:
     return CommandError(code, f"{where}{problem.get('detail') or problem.get('title') or status}{hint}")
 
 
+class Guess(str):
+    """The address where an agent is by default, after it was looked for elsewhere; `looked` says where."""
+
+    looked: tuple[str, ...] = ()
+
+
+def _guess(*looked: object) -> Guess:
+    url = Guess(DEFAULT_URL)
+    url.looked = tuple(map(str, looked))
+    return url
+
+
 def find_agent(url: str | None, name: str | None) -> str:
     """The address of the agent that is meant: asked for, or PRAXIS_URL, or the one whose local socket is there.
 
-    Raises CommandError when several run and none is named.
+    Raises CommandError when several run and none is named, or the one that is named does not.
     """
     if url:
         return url
@@ -139,14 +153,40 @@ def find_agent(url: str | None, name: str | None) -> str:
     given = os.environ.get("PRAXIS_STATE_DIR")
     if given and not name:
         path = Path(given) / "api.sock"
-        if path.exists():
-            return f"unix:{path}"
-        return DEFAULT_URL
+        return f"unix:{path}" if path.exists() else _guess(path)
     base = Path.home() / ".local" / "state" / "praxis"
-    if name:
-        return f"unix:{base / name / 'api.sock'}"
-    sockets = sorted(base.glob("*/api.sock"))
-    if len(sockets) > 1:
-        names = ", ".join(path.parent.name for path in sockets)
+    dev = Path(os.environ.get("TMPDIR") or "/tmp")  # noqa: S108 - where `praxis dev` puts it; see `_is_ours`
+    found = {path: path.parent.name for path in sorted(base.glob("*/api.sock"))}
+    running = sorted(path for path in dev.glob(f"{DEV_PREFIX}*/*/state/api.sock") if _is_ours(path))
+    found |= {path: path.parent.parent.name for path in running}
+    wanted = [path for path, agent in found.items() if name in (None, agent)]
+    if len(wanted) == 1:
+        return f"unix:{wanted[0]}"
+    looked = (base / (name or "*") / "api.sock", dev / f"{DEV_PREFIX}*" / (name or "*") / "state" / "api.sock")
+    names = ", ".join(dict.fromkeys(found.values()))
+    if name and wanted:
+        paths = " or ".join(f"--url unix:{path}" for path in wanted)
+        raise CommandError(USAGE, f"several agents {name} run here: take {paths}")
+    if wanted:
         raise CommandError(USAGE, f"several agents run here: {names}; name one with --agent")
-    return f"unix:{sockets[0]}" if sockets else DEFAULT_URL
+    if name:
+        others = f"; those that are there: {names}" if names else ""
+        raise CommandError(
+            UNREACHABLE,
+            f"no agent {name!r} runs here: there is neither {looked[0]} nor {looked[1]}{others} (one with a state "
+            "directory elsewhere is reached with --url unix:DIRECTORY/api.sock)",
+        )
+    return _guess(*looked)
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether this user's `praxis dev` listens at a socket in a folder where anybody may put one, such as /tmp."""
+    try:
+        if path.parents[2].lstat().st_uid != os.getuid():
+            return False
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.setblocking(False)  # one that nobody accepts on must hold up nothing
+            probe.connect(str(path))
+    except OSError:
+        return False
+    return True

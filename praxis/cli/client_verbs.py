@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 from typing import Any
 from urllib.parse import quote
@@ -18,6 +19,8 @@ PLUGIN_CODES = {"OK": 0, "WARNING": 1, "CRITICAL": 2, "UNKNOWN": 3}
 """The words and codes of monitoring plugins."""
 LAST_WORDS = 15.0
 """Seconds that an agent has, after a run's deadline, to end what runs elsewhere and to say so."""
+
+_PLACE = re.compile(r"line [0-9]+, column [0-9]+: ")
 
 SCORES = ("tool", "score", "availability", "specialization", "load", "locality", "reason")
 """What a plan shows of the candidates of a step."""
@@ -94,13 +97,28 @@ def tools(options: argparse.Namespace) -> int:
 def call(options: argparse.Namespace) -> int:
     """0 when the tool answered, 1 when it says that it failed, 5 when it took too long. A run of one step."""
     words = [f"--{key} {_quoted(value)}" for key, value in map(_argument, options.arguments)]
-    run = _run(options, " ".join(["CALL", _quoted(options.tool), *words]))
+    try:
+        run = _run(options, " ".join(["CALL", _quoted(options.tool), *words]))
+    except CommandError as error:
+        raise CommandError(error.code, _without_place(str(error), options.tool)) from None
     step = run["steps"][0]
     result = step.get("result")
     if result is None:
-        return _tell_failure(run)
+        return _tell_failure(run, options.tool)
     _emit_result(result, options.output)
-    return FAILED if result.get("isError") else OK
+    if not result.get("isError"):
+        return OK
+    agent = (step.get("route") or {}).get("agent")
+    say(f"{options.tool} says that it failed{f', on {agent}' if agent else ''}; its words are the output")
+    return FAILED
+
+
+def _without_place(text: str, tool: str) -> str:
+    """An error about a program of one call that nobody wrote: the tool is the place."""
+    rest = _PLACE.sub("", text, count=1)
+    if rest.startswith("arguments."):
+        return f"{tool}: argument {rest.removeprefix('arguments.')}"
+    return f"{tool}: {rest}" if rest.startswith("arguments") else rest
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -128,10 +146,12 @@ def _run(options: argparse.Namespace, program: str) -> dict[str, Any]:
     return _client(options, patience).request("POST", "/execute", body, holds="steps")
 
 
-def _tell_failure(run: dict[str, Any]) -> int:
+def _tell_failure(run: dict[str, Any], tool: str = "") -> int:
+    """Say why a run did not succeed; given the `tool`, it is the whole run."""
     error = run.get("error") or {}
     where = f"{error['where']}: " if error.get("where") else ""
-    say(f"run {run['run_id']} {run['status']}: {where}{error.get('detail', '')}")
+    text = f"{where}{error.get('detail', '')}" + (f" ({error['hint']})" if error.get("hint") else "")
+    say(f"run {run['run_id']} {run['status']}: {_without_place(text, tool) if tool else text}")
     return TIMED_OUT if error.get("code") == "timeout" else FAILED
 
 
@@ -229,8 +249,9 @@ def _blocks(result: dict[str, Any] | None) -> list[dict[str, Any]]:
 
 
 def _first_line(text: str) -> str:
+    """Cut to the width of most terminals there; a program gets it whole."""
     line = text.strip().partition("\n")[0]
-    return line if len(line) <= 100 else line[:99] + "…"
+    return line if len(line) <= 100 or not sys.stdout.isatty() else line[:99] + "…"
 
 
 def _milliseconds(value: float | None) -> str:

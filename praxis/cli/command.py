@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
-from praxis.cli.client import FAILED, INTERRUPTED, USAGE, CommandError
+from praxis.cli.client import FAILED, INTERRUPTED, TERMINATED, USAGE, CommandError
 from praxis.cli.output import say
 
 
@@ -34,30 +37,56 @@ def _flush() -> None:
 def _answer(arguments: Sequence[str]) -> int:
     try:
         options = make_parser().parse_args(arguments)
-        code: int = options.verb(options)
+        # Of verbs that ask an agent; those that start one deal with signals themselves.
+        with _terminable() if hasattr(options, "url") else nullcontext():
+            code: int = options.verb(options)
         return code
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else USAGE
     except CommandError as error:
         say(str(error))
         return error.code
+    except _TerminatedError:
+        say("terminated; what the agent ran for it is cancelled")
+        return TERMINATED
     except KeyboardInterrupt:
         say("interrupted; what the agent ran for it is cancelled")
         return INTERRUPTED
 
 
+class _TerminatedError(BaseException):
+    """SIGTERM: like KeyboardInterrupt nothing but the end of the command catches it."""
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM closes the connection in order, as Ctrl-C does, so that the agent cancels what it runs."""
+
+    def terminate(number: int, frame: object) -> None:
+        raise _TerminatedError
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def make_parser() -> argparse.ArgumentParser:
     """Every verb with its options."""
+    from praxis import __version__
     from praxis.cli import client_verbs as ask
     from praxis.cli import local_verbs as local
+    from praxis.cli import mcp_verbs as mcp
     from praxis.cli import network_verbs as network
 
     parser = argparse.ArgumentParser(
         prog="praxis",
         description="A network of agents without a centre.",
         epilog="exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 not reachable, 4 denied, 5 timed out, "
-        "130 interrupted",
+        "130 interrupted, 143 terminated",
     )
+    parser.add_argument("--version", action="version", version=__version__, help="print the version")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
 
     def verb(name: str, help: str, call: object, *, client: bool = False) -> argparse.ArgumentParser:
@@ -71,7 +100,7 @@ def make_parser() -> argparse.ArgumentParser:
     _config_options(made)
 
     made = verb("dev", "start a small network in one process, on loopback, with temporary state", local.dev)
-    made.add_argument("--agents", type=int, default=2, metavar="N", help="how many (default 2)")
+    made.add_argument("--agents", type=_count, default=2, metavar="N", help="how many (default 2)")
 
     made = verb("demo", "start two agents as processes and show what they do together", local.demo)
     made.add_argument("--once", action="store_true", help="end after the last step instead of staying up")
@@ -110,6 +139,10 @@ def make_parser() -> argparse.ArgumentParser:
     made = verb("tools", "every tool that it can reach", ask.tools, client=True)
     made.add_argument("--sources", action="store_true", help="the sources of its own tools, with their last words")
 
+    made = verb("mcp-stdio", "serve MCP on standard input and output, by the running agent", mcp.stdio)
+    made.add_argument("--agent", metavar="NAME", help="the local agent of this name")
+    made.add_argument("--url", metavar="unix:PATH", help="its socket (default $PRAXIS_URL, else the local one)")
+
     made = verb("call", "call one tool", ask.call, client=True)
     made.add_argument("tool", help="NAME, SOURCE/NAME, AGENT:NAME or AGENT:SOURCE/NAME")
     made.add_argument("arguments", nargs="*", metavar="k=v", help="arguments; the tool's schema gives them their type")
@@ -132,6 +165,7 @@ def make_parser() -> argparse.ArgumentParser:
         _config_options(action)
         if name == "show":
             action.add_argument("--sources", action="store_true", help="say where each value comes from")
+            action.add_argument("-o", "--output", choices=["json", "yaml"], help="default yaml; a table of the sources")
         if name == "save":
             action.add_argument("target", metavar="FILE")
 
@@ -145,6 +179,7 @@ def make_parser() -> argparse.ArgumentParser:
     action = actions.add_parser("ls", help="list them")
     action.set_defaults(verb=local.token_list)
     _config_options(action)
+    _output_option(action)
     action = actions.add_parser("revoke", help="make one worthless")
     action.set_defaults(verb=local.token_revoke)
     action.add_argument("id")
@@ -185,7 +220,7 @@ def _ca_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     made = action("unblock", "let a peer in again", ca.unblock)
     made.add_argument("peer", metavar="PEER", help="an id")
     made = action("blocked", "list who is kept out", ca.blocked)
-    made.add_argument("-o", "--output", choices=["table", "json", "yaml"], default="table")
+    _output_option(made)
 
 
 def _duration(text: str) -> float:
@@ -196,13 +231,19 @@ def _duration(text: str) -> float:
     except ValueError:
         seconds = 0.0
     if not 0 < seconds <= 30 * 86400:
-        raise argparse.ArgumentTypeError("a time up to 30d, such as 30m, 1h or 2d")
+        raise argparse.ArgumentTypeError(f"expected a time up to 30d, such as 30m, 1h or 2d, got {text!r}")
     return seconds
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch(r"[+-]?[0-9]{1,9}", text):
+        raise argparse.ArgumentTypeError(f"expected a number, got {text!r}")
+    return int(text)
 
 
 def _days(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 3650:
-        raise argparse.ArgumentTypeError("a number of days from 1 to 3650")
+        raise argparse.ArgumentTypeError(f"expected a number of days from 1 to 3650, got {text!r}")
     return int(text)
 
 
@@ -212,6 +253,10 @@ def _client_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--agent", metavar="NAME", help="the local agent of this name")
     parser.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="give up after this long")
+    _output_option(parser)
+
+
+def _output_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", choices=["table", "json", "yaml"], default="table")
 
 
@@ -227,7 +272,10 @@ def _config_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value < 1e9:
-        raise argparse.ArgumentTypeError("a number of seconds above 0")
+        raise argparse.ArgumentTypeError(f"expected a number of seconds above 0, got {text!r}")
     return value

@@ -15,13 +15,17 @@ from praxis.cli.output import say
 
 if TYPE_CHECKING:
     from praxis.access.tokens import TokenStore
-    from praxis.config.load import Loaded
+    from praxis.config.load import Loaded, Look
+
+OTHERS = "another agent is meant with --config FILE, AGENT_CONFIG or --set agent.name=NAME"
+"""For verbs about what is in a state directory, where it is not there."""
 
 
 def run(options: argparse.Namespace) -> int:
     """Start an agent and serve until a signal."""
     with _fast_imports():
         from praxis.daemon import serve
+        from praxis.preflight import look
     from praxis.config.load import ConfigError
 
     def reread() -> Loaded:
@@ -30,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
         except CommandError as error:
             raise ConfigError(str(error).splitlines()) from None
 
-    return serve(load_options(options), reread=reread)
+    return serve(load_options(options, look=look), reread=reread)
 
 
 def dev(options: argparse.Namespace) -> int:
@@ -50,18 +54,26 @@ def demo(options: argparse.Namespace) -> int:
 
 
 def config_check(options: argparse.Namespace) -> int:
-    """0 when the configuration can be used."""
-    loaded = load_options(options)
-    say(f"{options.config or 'the built-in configuration'} is good: agent {loaded.config.agent.name}")
+    """0 when an agent can start with the configuration, as far as that is known without opening ports."""
+    from praxis.preflight import look
+
+    loaded = load_options(options, look=look)
+    named = options.config or os.environ.get("AGENT_CONFIG") or "the built-in configuration"
+    say(f"{named} is good: agent {loaded.config.agent.name}")
     return OK
 
 
 def config_show(options: argparse.Namespace) -> int:
     """Print every value, with `--sources` where it comes from."""
-    from praxis.config.save import dump
+    from praxis.cli.output import emit
+    from praxis.config.save import dump, plain_values
 
     loaded = load_options(options)
-    if options.sources:
+    if options.sources and options.output:
+        emit(dict(loaded.sources), options.output)
+    elif options.output == "json":
+        emit(plain_values(loaded.config, mask_secrets=True), "json")
+    elif options.sources:
         width = max(map(len, loaded.sources))
         for key, source in loaded.sources.items():
             print(f"{key.ljust(width)}  {source}")
@@ -99,7 +111,8 @@ def token_list(options: argparse.Namespace) -> int:
 
     with told():
         rows = [[token.id, token.role, token.name] for token in _tokens(options).list()]
-    emit(rows, "table", columns=("ID", "ROLE", "NAME"), rows=rows)
+    value = [{"id": id, "role": role, "name": name} for id, role, name in rows]
+    emit(value, options.output, columns=("ID", "ROLE", "NAME"), rows=rows)
     return OK
 
 
@@ -119,8 +132,8 @@ def _tokens(options: argparse.Namespace) -> TokenStore:
     return TokenStore(config.access.tokens_file or state_dir(config, os.environ) / "tokens.json")
 
 
-def load_options(options: argparse.Namespace) -> Loaded:
-    """The configuration that the options mean. Raises CommandError with every problem."""
+def load_options(options: argparse.Namespace, look: Look | None = None) -> Loaded:
+    """The configuration that the options mean. Raises CommandError with every problem, those that `look` finds too."""
     from praxis.config.load import OVERLAY, ConfigError, load, state_dir
 
     path = options.config or os.environ.get("AGENT_CONFIG")
@@ -132,11 +145,14 @@ def load_options(options: argparse.Namespace) -> Loaded:
         flags[key] = value
     file = Path(path) if path else None
     try:
-        loaded = load(file, environ=os.environ, flags=flags)
-        overlay = state_dir(loaded.config, os.environ) / OVERLAY
-        if overlay.exists():  # what was changed at run time stands over the file
-            loaded = load(file, environ=os.environ, flags=flags, overlay=overlay)
-        return loaded
+        try:
+            directory = state_dir(load(file, environ=os.environ, flags=flags).config, os.environ)
+        except ConfigError as error:
+            if error.state_dir is None:
+                raise
+            directory = error.state_dir
+        # What was changed at run time stands over the file.
+        return load(file, environ=os.environ, flags=flags, overlay=directory / OVERLAY, look=look)
     except ConfigError as error:
         raise CommandError(USAGE, "the configuration cannot be used:\n  " + "\n  ".join(error.problems)) from None
 

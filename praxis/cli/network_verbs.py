@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from praxis.cli.client import FAILED, OK, USAGE, Client, CommandError, find_agent
-from praxis.cli.local_verbs import load_options, told
+from praxis.cli.local_verbs import OTHERS, load_options, told
 from praxis.cli.output import emit, say
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def reload(options: argparse.Namespace) -> int:
 
 
 def _keyring(options: argparse.Namespace) -> tuple[Path | None, tuple[NetworkKey, ...]]:
-    """The file that holds the keys, if one does, and the keys."""
+    """The file that holds the keys, if one does, and the keys. Raises CommandError for an agent that has none yet."""
     import os
 
     from praxis.config.load import state_dir
@@ -109,8 +109,15 @@ def _keyring(options: argparse.Namespace) -> tuple[Path | None, tuple[NetworkKey
     trust, directory = config.p2p.trust, state_dir(config, os.environ)
     if trust.mode != "shared":
         raise CommandError(USAGE, f"p2p is in the mode {trust.mode!r}, which has no network key")
+    file = keyring_file(trust, directory)
+    if file is not None and trust.network_key_file is None and not file.exists():
+        raise CommandError(
+            USAGE,
+            f"the agent {config.agent.name!r} has no network key yet: there is no {file}. It makes one at its first "
+            f"start, or takes the one in PRAXIS_NETWORK_KEY_FILE; {OTHERS}",
+        )
     with told():
-        return keyring_file(trust, directory), load_network_keys(trust, directory)
+        return file, load_network_keys(trust, directory)
 
 
 def reload_running(options: argparse.Namespace) -> int:

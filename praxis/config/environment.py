@@ -80,8 +80,9 @@ def read_environment(environ: Mapping[str, str]) -> Environment:
             read_secret(Path(file), f"{NETWORK_KEY}_FILE")
         except ValueError as error:
             problems.append(f"environment {error}")
-        place = _place(f"{NETWORK_KEY}_FILE")
-        layers.append(plant(("p2p", "security", "network_key_file"), Node(Text(file), place)))
+        else:
+            place = _place(f"{NETWORK_KEY}_FILE")
+            layers.append(plant(("p2p", "security", "network_key_file"), Node(Text(file), place)))
     return Environment(tuple(layers), tuple(problems))
 
 

@@ -27,6 +27,8 @@ class Expander:
         self._environ = environ
         self.problems: list[tuple[tuple[int, int], str]] = []
         """With the order of their places."""
+        self.failed: list[PathTo] = []
+        """Where they are."""
 
     def expand(self, node: Node, path: PathTo = ()) -> Node:
         """The same tree with all text of files expanded."""
@@ -41,6 +43,7 @@ class Expander:
             return Node(self._text(value), node.place)
         except ValueError as error:
             self.problems.append((node.place.order, f"{node.place.label}: {dotted(path)}: {error}"))
+            self.failed.append(path)
             return node
 
     def _text(self, text: str) -> str:

@@ -7,7 +7,7 @@ expanded and checked, so a file may hold what the environment corrects.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from praxis.config.checks import check
 from praxis.config.environment import read_environment
 from praxis.config.expand import Expander
 from praxis.config.hooks import Text
+from praxis.config.lenient import structure_leniently
 from praxis.config.schema import Config
-from praxis.config.strict import PathTo, Problem, Strict, StrictError, dotted
+from praxis.config.strict import PathTo, Problem, dotted
 from praxis.config.tree import Node, Place, leaves, merge, node_from, plant, without
 from praxis.config.yaml_reader import read_file
 from praxis.model.errors import PraxisError
@@ -34,12 +35,21 @@ _ALTERNATIVES: tuple[tuple[PathTo, PathTo], ...] = (
 _FIXED: tuple[PathTo, ...] = (("agent", "name"), ("state_dir",))
 """What an overlay cannot change, because it says where the overlay is."""
 
+Look = Callable[[Config, Path], Iterable[Problem]]
+"""What is wrong with a configuration and its state directory on this machine."""
+
 
 class ConfigError(PraxisError):
-    """A configuration that cannot be used; `problems` has all that is wrong, each ``place: path: what``."""
+    """A configuration that cannot be used.
 
-    def __init__(self, problems: Iterable[str]) -> None:
+    Attributes:
+        problems: all that is wrong, each ``place: path: what``.
+        state_dir: where the agent's state is all the same, if what says so is right.
+    """
+
+    def __init__(self, problems: Iterable[str], *, state_dir: Path | None = None) -> None:
         self.problems = tuple(problems)
+        self.state_dir = state_dir
         super().__init__("invalid", "\n".join(self.problems))
 
 
@@ -58,7 +68,7 @@ class Loaded:
     config: Config
     sources: Mapping[str, str]
     """Where each key's value is from: ``agent1.yaml:12``, ``overlay overlay.yaml:3``, ``environment HTTP_PORT``,
-    ``flag --http-port`` or ``default``."""
+    ``--set http.port`` or ``default``."""
     base_dir: Path
     """The folder of the file, or the current one without a file."""
     references: Mapping[str, Reference]
@@ -71,11 +81,13 @@ def load(
     environ: Mapping[str, str],
     flags: Mapping[str, object] = {},
     overlay: Path | None = None,
+    look: Look | None = None,
 ) -> Loaded:
     """Reads, merges, expands and checks all layers.
 
     `flags` are dotted keys such as ``http.port``; one that is None was not given. A relative path in a file is relative
-    to the file's folder, elsewhere to the current one. An `overlay` that does not exist changes nothing.
+    to the file's folder, elsewhere to the current one. An `overlay` that does not exist changes nothing. `look`
+    finds what else is wrong, beyond what the text alone can say.
 
     Raises ConfigError with everything that is wrong, also for a file that cannot be read.
     """
@@ -108,16 +120,22 @@ def load(
     expander = Expander(environ)
     root = expander.expand(root)
     problems += expander.problems
-    config = None
-    try:
-        config = _rebase(Strict().structure(root.plain(), Config), (), root, environ)
-        found = tuple(check(config, state_dir(config, environ)))
-    except StrictError as error:
-        found = error.problems
-    unexpanded = {order for order, _ in expander.problems}
-    problems += (_told(root, problem) for problem in found if root.nearest(problem.path).place.order not in unexpanded)
+    lenient = structure_leniently(root, expander.failed)
+    found = lenient.problems
+    config, directory = lenient.config, None
+    if config is not None:
+        config = _rebase(config, (), lenient.root, environ)
+        place = state_dir(config, environ)
+        found += lenient.judge(check(config, place))
+        if look:
+            told = {problem.path for problem in found}
+            seen = (problem for problem in look(config, place) if told.isdisjoint((problem.path, *problem.beside)))
+            found += lenient.judge(seen)
+        directory = None if any(map(lenient.doubts, _FIXED)) else place
+    problems += (_told(root, problem) for problem in found)
     if problems or config is None:
-        raise ConfigError(text for _, text in sorted(problems, key=lambda problem: problem[0]))
+        texts = [text for _, text in sorted(problems, key=lambda problem: problem[0])]
+        raise ConfigError(texts, state_dir=directory)
     return Loaded(config, _sources(config, root), path.absolute().parent if path else here, _references(config, root))
 
 
@@ -135,7 +153,7 @@ def _exists(path: Path) -> bool:
     """False only if there is certainly nothing; what cannot be looked at is left to the reader to complain about."""
     try:
         path.stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError:
         return True
@@ -143,7 +161,7 @@ def _exists(path: Path) -> bool:
 
 
 def _flag(key: str, value: object, here: Path) -> Node:
-    label = f"flag --{key.replace('.', '-').replace('_', '-')}"
+    label = f"--set {key}"
     return plant(tuple(key.split(".")), node_from(value, Place(label, label, here, (3, 0))))
 
 

@@ -56,7 +56,12 @@ def save_overlay(path: Path, changes: Mapping[str, object]) -> None:
 
 def dump(config: Config, *, mask_secrets: bool) -> str:
     """The configuration as YAML. Masked, secrets that are not references show as ``***``; it then cannot be loaded."""
-    return _yaml(_plain(config, (), {}, secret=False, masked=mask_secrets))
+    return _yaml(plain_values(config, mask_secrets=mask_secrets))
+
+
+def plain_values(config: Config, *, mask_secrets: bool) -> Any:
+    """What `dump` writes, as dicts, lists and scalars."""
+    return _plain(config, (), {}, secret=False, masked=mask_secrets)
 
 
 def secret_values(config: Config) -> Iterator[str]:

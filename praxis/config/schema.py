@@ -324,6 +324,7 @@ class McpLimits:
 @attrs.frozen
 class Mcp:
     enabled: bool = True
+    """Whether the servers are started, and this agent is one itself: /mcp, /sse and `praxis mcp-stdio`."""
     servers: tuple[McpServer, ...] = ()
     limits: McpLimits = McpLimits()
 

@@ -30,6 +30,10 @@ SHOWN = 60
 class Problem:
     path: PathTo
     what: str
+    beside: tuple[PathTo, ...] = ()
+    """Other keys that it is about: if one of them is wrong by itself, this is no problem of its own."""
+    meant: PathTo | None = None
+    """For an unknown key, the key that it was probably meant to be."""
 
 
 class StrictError(Exception):
@@ -106,7 +110,10 @@ def _problems(error: BaseException, path: PathTo, *, secret: bool, everywhere: t
     elif isinstance(error, cattrs.ForbiddenExtraKeysError):
         siblings = [field.name for field in attrs.fields(error.cl)]
         for key in sorted(error.extra_fields):
-            yield Problem((*path, key), f"unknown key {key[:SHOWN]!r}{_nearest(key, siblings, everywhere)}")
+            nearest = _nearest(key, siblings, everywhere)
+            advice = f" (did you mean {nearest!r}?)" if nearest else ""
+            meant = None if nearest is None else (*path, nearest) if nearest in siblings else tuple(nearest.split("."))
+            yield Problem((*path, key), f"unknown key {key[:SHOWN]!r}{advice}", meant=meant)
     elif isinstance(error, MismatchError):
         got = "" if secret else f", got {_show(error.got)}"
         yield Problem(path, f"expected {error.expected}{got}{error.advice}")
@@ -116,11 +123,11 @@ def _problems(error: BaseException, path: PathTo, *, secret: bool, everywhere: t
         raise error
 
 
-def _nearest(key: str, siblings: list[str], everywhere: tuple[str, ...]) -> str:
+def _nearest(key: str, siblings: list[str], everywhere: tuple[str, ...]) -> str | None:
     """The only place where a key of just this name belongs, else the key most like it beside it."""
     elsewhere = [name for name in everywhere if name.rpartition(".")[2] == key]
     found = elsewhere if len(elsewhere) == 1 else difflib.get_close_matches(key, siblings, 1)
-    return f" (did you mean {found[0]!r}?)" if found else ""
+    return found[0] if found else None
 
 
 def _show(value: object) -> str:

@@ -19,7 +19,7 @@ class Place:
     """Where a value was written."""
 
     label: str
-    """As a problem names it: ``configs/agent.yaml:12``, ``environment HTTP_PORT``, ``flag --http-port``."""
+    """As a problem names it: ``configs/agent.yaml:12``, ``environment HTTP_PORT``, ``--set http.port``."""
     source: str
     """As `praxis config show --sources` names it: ``agent.yaml:12``; else the same as `label`."""
     base: Path
@@ -49,6 +49,10 @@ class Node:
     def nearest(self, path: PathTo) -> Node:
         """The deepest node on the way along this path, which is where a problem with it is shown."""
         return self._walk(path)[0]
+
+    def nearest_path(self, path: PathTo) -> PathTo:
+        """As much of this path as there is."""
+        return path[: self._walk(path)[1]]
 
     def _walk(self, path: PathTo) -> tuple[Node, int]:
         node = self

@@ -65,7 +65,8 @@ class _Parser:
             if token.kind == "end":
                 if block is None:
                     return tuple(found)
-                raise _error(f"the block of {block.text} is never closed", block, expected=["}"])
+                hint = "write } behind its last statement"
+                raise _error(f"the block of {block.text} is never closed", block, expected=["}"], hint=hint)
             if token.kind == "}":
                 if block is not None:
                     return tuple(found)

@@ -211,7 +211,8 @@ class _Lexer:
                 assert match is not None  # noqa: S101 - the three characters it stops at are handled above
                 _add(parts, match.group())
                 at = match.end()
-        raise self._error('this " is never closed', start, expected=['"'])
+        hint = 'end the text with "; a " in it is written \\"'
+        raise self._error('this " is never closed', start, expected=['"'], hint=hint)
 
     def _dollar(self, at: int, parts: list[str | Reference]) -> int:
         """A reference, or a dollar that stands for itself."""

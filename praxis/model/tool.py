@@ -167,3 +167,5 @@ class CallContext:
     """Members of the request's ``_meta`` that are nobody's between caller and tool, such as ``traceparent``."""
     session: str = ""
     """Calls of one session have one asker behind them; "" for a call that stands alone."""
+    detach: Callable[[], None] | None = None
+    """Lets go of the connection that the caller waits on: it comes back for the answer. None: it could not."""

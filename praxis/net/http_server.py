@@ -5,9 +5,9 @@ Hypercorn's own server ends when one client's connection raises; here that ends 
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import h11
@@ -21,6 +21,8 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr, wrap_app
 
+from praxis.model.errors import PraxisError
+from praxis.model.problem import CONTENT_TYPE, problem_body
 from praxis.net.serve import serve_connections
 
 logger = logging.getLogger(__name__)
@@ -37,7 +39,10 @@ IDLE = 20.0
 BODY_TIMEOUT = 30.0
 """Seconds for the whole body of a request: the largest that is allowed, at about 1 Mbit/s."""
 LINGER = 1.0
-"""Seconds that the rest of a refused body is read: enough for a client on this machine or near to send all of it."""
+"""Seconds that the rest of a refused request is read: enough for a client on this machine or near to send all of it."""
+MAX_HEAD = 16 * 1024
+"""Bytes of a request's head: h11's own bound, twice what browsers send with many cookies."""
+SMALLER = "send less at once; http.max_body in the agent's configuration says how much it takes"
 FINISH_PATIENCE = 1.0
 """Seconds that a disconnect is held back while the last part of the answer is being sent."""
 
@@ -87,14 +92,34 @@ async def serve_http(
         nursery.cancel_scope.cancel()
 
 
+class _Parser(h11.Connection):
+    """Remembers what was wrong with what the client sent: hypercorn hands on the status alone."""
+
+    fault: h11.RemoteProtocolError | None = None
+
+    def next_event(self) -> Any:
+        try:
+            return super().next_event()
+        except h11.RemoteProtocolError as error:
+            self.fault = error
+            raise
+
+
 class _Http11(H11Protocol):
     """HTTP/1.0 and 1.1 alone: no HTTP/2, no WebSockets, no tunnels.
 
     Requests to upgrade are known that raise in hypercorn's code; we need none of it, and a server may ignore Upgrade
-    (RFC 9110, section 7.8). `reading` is what to cancel once the connection has ended.
+    (RFC 9110, section 7.8). `reading` is what to cancel once the connection has ended, `linger` reads on what a client
+    sends that is refused.
     """
 
     reading: trio.CancelScope
+    linger: Callable[[], Awaitable[None]]
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.connection = self._parser = _Parser(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
+        self._is_head = False
 
     async def handle(self, event: Event) -> None:
         await super().handle(event)
@@ -107,11 +132,16 @@ class _Http11(H11Protocol):
         pass
 
     async def _create_stream(self, request: h11.Request) -> None:
+        self._is_head = request.method == b"HEAD"
         if request.http_version not in (b"1.1", b"1.0"):
-            await self._turn_away(505)
+            version = request.http_version.decode("ascii")
+            await self._turn_away(
+                505, PraxisError("invalid", f"HTTP/{version} is not spoken here", hint="use HTTP/1.1")
+            )
             return
         if request.method == b"CONNECT":
-            await self._turn_away(501)
+            hint = "take it out of the proxies that the client uses"
+            await self._turn_away(501, PraxisError("invalid", "this agent is no proxy", hint=hint))
             return
         if any(name == b"upgrade" for name, _ in request.headers):
             headers = [(name, value) for name, value in request.headers if name != b"upgrade"]
@@ -120,9 +150,40 @@ class _Http11(H11Protocol):
             )
         await super()._create_stream(request)
 
-    async def _turn_away(self, status: int) -> None:
-        await self._send_error_response(status)
+    async def _send_error_response(self, status_code: int) -> None:
+        """What hypercorn answers to something that is no request of HTTP/1.1."""
+        await self._refuse(status_code, _fault(status_code, self._parser.fault))
+
+    async def _turn_away(self, status: int, error: PraxisError) -> None:
+        await self._refuse(status, error)
         await self.send(Closed())
+
+    async def _refuse(self, status: int, error: PraxisError) -> None:
+        body = problem_body(error, status)
+        answers_head = self._is_head and self.connection.our_state is h11.SEND_RESPONSE
+        headers = [*_problem_headers(body), *self.config.response_headers("h11")]
+        await self._send_h11_event(h11.Response(status_code=status, headers=headers))
+        if not answers_head:
+            await self._send_h11_event(h11.Data(data=body))
+        await self._send_h11_event(h11.EndOfMessage())
+        await self.linger()
+
+
+def _fault(status: int, fault: h11.RemoteProtocolError | None) -> PraxisError:
+    if status == 431:
+        return PraxisError(
+            "too_large", f"the head of the request has more than {MAX_HEAD} bytes", hint="shorten its URL and headers"
+        )
+    return PraxisError("invalid", f"not a request of HTTP/1.1: {fault}", hint="plain HTTP/1.1 is spoken here")
+
+
+def _problem_headers(body: bytes) -> list[tuple[bytes, bytes]]:
+    """Of a problem after which the connection is closed."""
+    return [
+        (b"content-type", CONTENT_TYPE.encode()),
+        (b"content-length", b"%d" % len(body)),
+        (b"connection", b"close"),
+    ]
 
 
 class _Connection(TCPServer):
@@ -148,6 +209,7 @@ class _Connection(TCPServer):
                     self.protocol_send,
                 )
                 protocol.reading = self._reading
+                protocol.linger = self._linger
                 self.protocol = protocol  # type: ignore[assignment]
                 await self.idle_task.restart(tasks, self._idle_timeout)
                 with self._reading:
@@ -158,6 +220,12 @@ class _Connection(TCPServer):
             pass  # the client has gone
         finally:
             await self._close()
+
+    async def _linger(self) -> None:
+        """Closing over unread bytes would reset the connection, and the answer could be lost with it."""
+        with trio.move_on_after(LINGER), suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            while await self.stream.receive_some():
+                pass
 
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, Updated) and event.idle and self._reading.cancel_called:
@@ -208,7 +276,7 @@ def limit_bodies(app: App, max_body: int) -> App:
         announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         if announced.isdigit() and int(announced) > max_body:
             detail = f"a body of {int(announced)} bytes; {max_body} are allowed"
-            await _refuse(receive, send, 413, "too_large", detail)
+            await _refuse(receive, send, 413, PraxisError("too_large", detail, hint=SMALLER))
             return
         body = bytearray()  # one piece: a client may send it byte by byte
         with trio.move_on_after(BODY_TIMEOUT) as patience:
@@ -222,10 +290,12 @@ def limit_bodies(app: App, max_body: int) -> App:
                 if not message.get("more_body"):
                     break
         if len(body) > max_body:
-            await _refuse(receive, send, 413, "too_large", f"a body of more than {max_body} bytes")
+            detail = f"a body of more than the {max_body} bytes that are allowed"
+            await _refuse(receive, send, 413, PraxisError("too_large", detail, hint=SMALLER))
             return
         if patience.cancelled_caught:
-            await _refuse(receive, send, 408, "timeout", f"the body was not there within {BODY_TIMEOUT:g} s")
+            detail = f"the body was not there within {BODY_TIMEOUT:g} s"
+            await _refuse(receive, send, 408, PraxisError("timeout", detail, hint="send it all, and faster"))
             return
         whole: Any = {"type": "http.request", "body": bytes(body), "more_body": False}
 
@@ -241,19 +311,15 @@ def limit_bodies(app: App, max_body: int) -> App:
     return limited
 
 
-async def _refuse(receive: Receive, send: Send, status: int, code: str, detail: str) -> None:
+async def _refuse(receive: Receive, send: Send, status: int, error: PraxisError) -> None:
     """A problem (RFC 9457), after which the connection is closed.
 
     The rest of the body is not wanted, but it is read for a moment: closing over unread bytes resets the connection,
     and the answer could be lost with it. Hypercorn's queue is kept empty to the end, because with a full one its last
     send never returns.
     """
-    body = json.dumps({"title": detail, "status": status, "code": code, "detail": detail}).encode()
-    headers = [
-        (b"content-type", b"application/problem+json"),
-        (b"content-length", b"%d" % len(body)),
-        (b"connection", b"close"),
-    ]
+    body = problem_body(error, status)
+    headers = _problem_headers(body)
     all_read = trio.Event()
 
     async def read_on() -> None:

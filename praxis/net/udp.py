@@ -82,6 +82,11 @@ class SegmentSockets:
         self._missing: frozenset[str] = frozenset()
         self._pairs: list[_Pair] = []
 
+    @property
+    def missing(self) -> frozenset[str]:
+        """Names of wanted interfaces that were not there when it was last looked, `JOIN_INTERVAL` ago at most."""
+        return self._missing
+
     async def listen(
         self,
         on_datagram: Callable[[Datagram], None],

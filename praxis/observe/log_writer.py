@@ -19,6 +19,9 @@ QUEUE_LINES = 1000
 """Records that may wait for one output: the burst of a start or of a lost network; 25 MB if all were the longest."""
 CLOSE_SECONDS = 2.0
 """How long leaving waits for an output that has stopped taking lines, well under any grace of a supervisor."""
+RETRY_SECONDS = 5.0
+"""Between two tries of an output that fails, when nothing is logged meanwhile: a quiet agent, too, is well again soon
+after its disk has room."""
 
 
 class Output(Protocol):
@@ -84,7 +87,7 @@ class LineWriter:
     """Writes lines to one output, in order, from a thread of its own.
 
     `failed` is called on that thread when the output stops taking lines, `missing` makes the line that says how many
-    were lost when it takes them again.
+    were lost when it takes them again. Between lines, too, it is tried then.
     """
 
     def __init__(
@@ -95,7 +98,7 @@ class LineWriter:
         self._lock = threading.Lock()
         self._lost = 0
         self._untold = 0
-        self._failing = False
+        self._trouble = ""
         self._thread = threading.Thread(target=self._run, name=f"praxis log {name}", daemon=True)
         self._thread.start()
 
@@ -104,12 +107,18 @@ class LineWriter:
         """Records that never reached the output."""
         return self._lost
 
+    @property
+    def trouble(self) -> str:
+        """Why records are being lost now; "" while the output takes them."""
+        return self._trouble
+
     def put(self, lines: str) -> None:
         """Never waits; may be called from any thread."""
         try:
             self._queue.put_nowait(lines)
         except queue.Full:
             self._lose()
+            self._trouble = self._trouble or f"{QUEUE_LINES} records wait to be written"
 
     def flush(self, seconds: float = CLOSE_SECONDS) -> bool:
         """Waits until all that was put before is written or lost; False if that took longer than `seconds`."""
@@ -136,14 +145,22 @@ class LineWriter:
             self._untold += 1
 
     def _run(self) -> None:
-        while (item := self._queue.get()) is not None:
+        failing = False
+        while True:
+            try:
+                item = self._queue.get(timeout=RETRY_SECONDS if failing else None)
+            except queue.Empty:
+                item = ""
+            if item is None:
+                break
             if isinstance(item, threading.Event):
                 item.set()
             else:
-                self._write(item)
+                failing = self._write(item, failing)
         self._output.close()
 
-    def _write(self, lines: str) -> None:
+    def _write(self, lines: str, failing: bool) -> bool:
+        """Write what was put, which is "" for a try, behind what is to be told; returns whether the output fails."""
         with self._lock:
             untold = self._untold
         try:
@@ -151,11 +168,19 @@ class LineWriter:
                 self._output.write(self._missing(untold))
                 with self._lock:
                     self._untold -= untold
-            self._output.write(lines)
+            if lines:
+                self._output.write(lines)
         except (OSError, ValueError) as error:
-            self._lose()
-            if not self._failing:
-                self._failing = True
+            if lines:
+                self._lose()
+            self._trouble = reason_of(error)
+            if not failing:
                 self._failed(error)
-        else:
-            self._failing = False
+            return True
+        self._trouble = ""
+        return False
+
+
+def reason_of(error: Exception) -> str:
+    """Why an output does not take lines, for people."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

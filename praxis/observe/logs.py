@@ -33,7 +33,7 @@ from praxis.observe.log_lines import (
     shorten,
     shorten_middle,
 )
-from praxis.observe.log_writer import FileOutput, LineWriter, StreamOutput
+from praxis.observe.log_writer import FileOutput, LineWriter, StreamOutput, reason_of
 
 LOGGER = "praxis"
 """The logger above all of ours."""
@@ -77,17 +77,28 @@ class Secrets:
 class Logs:
     """The log while it is installed."""
 
-    _writers: tuple[LineWriter, ...]
+    _stream: LineWriter
+    _file: LineWriter | None
     _feed: _Feed | None
 
     @property
-    def lost(self) -> int:
-        """Records that an output did not take, counted once for each output, and warnings the bus did not get."""
-        return sum(writer.lost for writer in self._writers) + (self._feed.lost if self._feed else 0)
+    def lost(self) -> dict[str, int]:
+        """Records that each output did not take: ``stream``, ``file``; and warnings the bus did not get, ``events``."""
+        return {
+            "stream": self._stream.lost,
+            "file": self._file.lost if self._file is not None else 0,
+            "events": self._feed.lost if self._feed is not None else 0,
+        }
+
+    @property
+    def file_trouble(self) -> str | None:
+        """Why records for the log file are being lost now; "" while it takes them, None if there is no such file."""
+        return self._file.trouble if self._file is not None else None
 
     def flush(self) -> bool:
         """Waits, for seconds at most, until everything logged so far is written or lost; False if some is not."""
-        done = [writer.flush() for writer in self._writers]  # every one, also after one that hangs
+        writers = [self._stream, *([self._file] if self._file is not None else [])]
+        done = [writer.flush() for writer in writers]  # every one, also after one that hangs
         return all(done)
 
 
@@ -107,25 +118,27 @@ def configure(
     Args:
         file: written besides `stream`; one that cannot be opened or written costs lines, never an exception.
         bus: gets an event ``log`` with level, logger and message for each record of level warning and above.
-        journal: whether lines on `stream` begin with journald's priorities; None looks for systemd's JOURNAL_STREAM,
-            which desktops also hand on to terminals, so a terminal never counts.
+        journal: whether lines on `stream` begin with journald's priorities; None looks whether it is the one that
+            systemd's JOURNAL_STREAM means. Children inherit that variable, and their standard error may be another.
         stream: standard error if None.
     """
     stream = sys.stderr if stream is None else stream
     if journal is None:
-        journal = bool(os.environ.get("JOURNAL_STREAM")) and not stream.isatty()
+        journal = _is_journal(stream, os.environ.get("JOURNAL_STREAM", ""))
     to_stream = make_render(format, journal=journal)
     to_file = make_render(format, journal=False)
     feed = None if bus is None else _Feed(bus)
 
     def tell(error: Exception) -> None:
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        shown.put(to_stream(_notice("error", f"log file {file}: {reason}; records are lost until it works again")))
+        text = f"log file {file}: {reason_of(error)}; records are lost until it works again"
+        shown.put(to_stream(_notice("error", text)))
 
     shown = LineWriter(StreamOutput(stream), "stream", failed=_ignore, missing=_missing(to_stream))
     outputs = [(to_stream, shown)]
+    kept = None
     if file is not None:
-        outputs.append((to_file, LineWriter(FileOutput(file), "file", failed=tell, missing=_missing(to_file))))
+        kept = LineWriter(FileOutput(file), "file", failed=tell, missing=_missing(to_file))
+        outputs.append((to_file, kept))
 
     handler = _Handler(secrets, outputs, feed)
     logger = logging.getLogger(LOGGER)
@@ -134,7 +147,7 @@ def configure(
     logger.setLevel(level.upper())
     logger.propagate = False
     try:
-        yield Logs(tuple(writer for _, writer in outputs), feed)
+        yield Logs(shown, kept, feed)
     finally:
         logger.removeHandler(handler)
         logger.setLevel(before[0])
@@ -222,6 +235,15 @@ class _Feed:
         with self._lock:
             self._waiting -= 1
         self._publish(entry)
+
+
+def _is_journal(stream: TextIO, meant: str) -> bool:
+    """Whether a stream is the one of device and inode `meant`, as systemd writes them: ``DEVICE:INODE``, decimal."""
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError):  # it is no file at all, or closed
+        return False
+    return meant == f"{status.st_dev}:{status.st_ino}"
 
 
 def _current_token() -> trio.lowlevel.TrioToken | None:

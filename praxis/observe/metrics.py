@@ -12,7 +12,7 @@ import math
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import attrs
 
@@ -111,6 +111,7 @@ class _Gauge:
     help: str
     labels: Labels
     read: Callable[[], Reading]
+    kind: Literal["gauge", "counter"] = "gauge"
 
     def lines(self) -> list[str]:
         reading = self.read()
@@ -121,7 +122,7 @@ class _Gauge:
                 series[admitted] = series.get(admitted, 0.0) + value
         else:
             series[_admit(self.name, self.labels, series, ())] = reading
-        head = _head(self.name, self.help, "gauge")
+        head = _head(self.name, self.help, self.kind)
         return head + [_line(self.name, self.labels, key, value) for key, value in series.items()]
 
 
@@ -146,6 +147,10 @@ class Metrics:
         """
         self._register(_Gauge(name, help, tuple(labels), read)).read = read
 
+    def counted(self, name: str, help: str, read: Callable[[], Reading], labels: Labels = ()) -> None:
+        """A counter that somebody else keeps, perhaps on another thread: `read` gives it as for a gauge."""
+        self._register(_Gauge(name, help, tuple(labels), read, "counter")).read = read
+
     def histogram(self, name: str, help: str, buckets: Sequence[float] = SECONDS, labels: Labels = ()) -> Histogram:
         """A histogram with these upper bounds, which must grow; the last one, infinity, is added."""
         bounds = tuple(float(bound) for bound in buckets)
@@ -167,7 +172,9 @@ class Metrics:
         return known
 
 
-def _shape(metric: Counter | Histogram | _Gauge) -> tuple[Labels, tuple[float, ...]]:
+def _shape(metric: Counter | Histogram | _Gauge) -> tuple[Labels, object]:
+    if isinstance(metric, _Gauge):
+        return metric.labels, metric.kind
     return metric.labels, metric.buckets if isinstance(metric, Histogram) else ()
 
 

@@ -51,6 +51,15 @@ def load_credentials(config: P2P, *, name: str, state_dir: Path, clock: Callable
     if config.trust.mode != "ca":
         keys = load_network_keys(config.trust, state_dir)
         return Credentials(load_identity(name=name, keys=keys, rendezvous=config.rendezvous, state_dir=state_dir))
+    membership = load_own_membership(config, name=name, state_dir=state_dir)
+    authority = load_authority(state_dir, clock=clock)
+    believed = tuple(der for path in config.security.ca_files for der in read_authorities(path))
+    identity = membership.identity(state_dir, admits=authority is not None, more=believed)
+    return Credentials(identity, membership, authority, state_dir, believed)
+
+
+def load_own_membership(config: P2P, *, name: str, state_dir: Path) -> Membership:
+    """What was given to the agent of this name in this network; changes nothing. Raises PraxisError("invalid")."""
     membership = load_membership(state_dir)
     if membership.name != name:
         raise PraxisError(
@@ -67,10 +76,7 @@ def load_credentials(config: P2P, *, name: str, state_dir: Path, clock: Callable
             hint="write its name there, or join the other network",
             where="p2p.rendezvous",
         )
-    authority = load_authority(state_dir, clock=clock)
-    believed = tuple(der for path in config.security.ca_files for der in read_authorities(path))
-    identity = membership.identity(state_dir, admits=authority is not None, more=believed)
-    return Credentials(identity, membership, authority, state_dir, believed)
+    return membership
 
 
 def read_authorities(path: Path) -> list[bytes]:

@@ -64,6 +64,9 @@ class Found:
 class Transport(Protocol):
     """What is needed of `praxis.net.udp.SegmentSockets`."""
 
+    @property
+    def missing(self) -> frozenset[str]: ...
+
     async def listen(
         self,
         on_datagram: Callable[[Datagram], None],
@@ -126,6 +129,7 @@ class Discovery:
         self._bus = bus
         self._clock = clock
         self._addresses = addresses
+        self._unused = frozenset(config.interfaces) - {"lo"} if loopback_only else frozenset[str]()
         self._transport: Transport = transport or SegmentSockets(
             config.port, _families(config), interfaces=("lo",) if loopback_only else config.interfaces
         )
@@ -158,6 +162,8 @@ class Discovery:
         """
         async with trio.open_nursery() as nursery:
             self._nursery, self._answering = nursery, 0
+            if self._unused:
+                log.warning("discovery: %s", self.trouble)
             try:
                 await nursery.start(self._transport.listen, self._receive, self._announce_again)
                 task_status.started()
@@ -167,6 +173,14 @@ class Discovery:
                 await trio.sleep_forever()
             finally:
                 self._nursery = None
+
+    @property
+    def trouble(self) -> str:
+        """Which of the configured interfaces are not used, and why; "" when all are."""
+        if self._unused:
+            return f"{_named(self._unused)} not used while p2p.host is a loopback address, which only lo reaches"
+        missing = self._transport.missing
+        return f"{_named(missing)} not there; p2p.discovery.interfaces names what is to be used" if missing else ""
 
     def rekey(self, identity: Identity) -> None:
         """Sign and verify with other keys from now on, and announce this agent to those who have only these."""
@@ -306,6 +320,11 @@ class Discovery:
                 off,
                 WINDOW_MS // 1000,
             )
+
+
+def _named(interfaces: frozenset[str]) -> str:
+    names = ", ".join(sorted(interfaces))
+    return f"the network interface {names} is" if len(interfaces) == 1 else f"the network interfaces {names} are"
 
 
 def _candidates(verdict: Verdict) -> tuple[str, ...]:

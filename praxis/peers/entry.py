@@ -33,6 +33,8 @@ class PeerEntry:
     card: AgentCard | None = None
     record: PeerRecord | None = None
     tools: tuple[Tool, ...] = ()
+    last_tools: tuple[Tool, ...] = ()
+    """What it let us call when there was a line to it: who asks for one of these then is told where it is."""
     clashes: int = 0
     """How often an earlier start of it has called while a later one was known."""
     clashed_at: float = 0.0

@@ -20,7 +20,15 @@ from praxis.peers.definitions import Definitions
 from praxis.peers.directory import Directory
 from praxis.peers.entry import PeerEntry
 from praxis.peers.link import PeerLink
-from praxis.peers.record import MAX_LOST, PeerRecord, decode_digest, decode_ids, decode_records, encode_digest
+from praxis.peers.record import (
+    MAX_LOST,
+    PeerRecord,
+    decode_card,
+    decode_digest,
+    decode_ids,
+    decode_records,
+    encode_digest,
+)
 from praxis.peers.registry import PeerRegistry
 from praxis.peers.request import PeerRequest
 
@@ -266,7 +274,10 @@ class Gossip:
             self._on_noted(entry)
 
     def _resolve(self, entry: PeerEntry) -> None:
-        """Get the definitions of a connected peer's tools, where its record has changed."""
+        """Get the definitions of a connected peer's tools, and its card, where its record has changed.
+
+        One such asking per peer is under way at a time, however often its record changes.
+        """
         record, link = self.directory.get(entry.id), entry.link
         if record is None or link is None or entry.record == record or entry.id in self._resolving:
             return
@@ -278,9 +289,11 @@ class Gossip:
         try:
             with trio.fail_after(ANSWER):
                 tools = await self._definitions.tools(record, self._registry.label(entry), link)
+                card = decode_card(await link.call("card.get", {}))  # asked after the record was seen: not older
         finally:
             self._resolving.discard(entry.id)
         if entry.link is link:
+            entry.card = card
             self._registry.introduce(entry, record, tools)
             self._resolve(entry)  # it may have changed meanwhile
 

@@ -42,6 +42,8 @@ LOOK_AGAIN = 60.0
 """Seconds between two looks at the clock for the end of a certificate."""
 DATED = ("certificate has expired", "certificate is not yet valid", "certificate expired")
 """What OpenSSL says of a certificate's dates, and what its alert says that the other end sends."""
+EXPECTED = frozenset({"cancelled", "blocked", "not_allowed"})
+"""How lines end that this agent ends by itself, beside those that end with a goodbye."""
 DUPLICATE_GRACE = 10.0
 """Seconds for the calls on a line that gives way to another one to the same peer."""
 
@@ -248,6 +250,8 @@ class Lines:
             await self._introduce(entry, link)
             await link.wait_ended()
         finally:
+            if entry.link is link and link.closed and not link.leaving and link.reason_code not in EXPECTED:
+                logger.warning("the line to %s (%s) is lost: %s", entry.name, entry.id, link.reason)
             self.registry.drop(entry, link)
 
     async def _retire(self, link: PeerLink) -> None:
@@ -256,7 +260,8 @@ class Lines:
     # -- introduction -------------------------------------------------------------------------------
 
     async def _introduce(self, entry: PeerEntry, link: PeerLink) -> None:
-        """Learn the peer's card and tools. A peer that cannot say who it is, is not kept.
+        """Learn the peer's card and tools. A peer that cannot say who it is, is not kept. What changes later, `Gossip`
+        hears of.
 
         A line that gives way to another one meanwhile is left to its calls.
         """

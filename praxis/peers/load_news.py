@@ -20,6 +20,8 @@ from praxis.peers.link import PeerLink
 from praxis.peers.load import FEATURE, Word, decode, encode, rounded
 from praxis.peers.registry import PeerRegistry
 
+CALL = "tool.call"
+"""The method by which a peer's calls come; what else it asks, or subscribes to, is no load of that kind."""
 LOOK = 1.0
 """Seconds between two looks at what could be told: some microseconds for each line."""
 EVERY = 5.0
@@ -69,7 +71,7 @@ class LoadNews:
             for link in self._registry.links():
                 if FEATURE in link.hello.features:
                     line = self._lines[link] = lines.get(link) or _Line()
-                    others = max(0, running - link.session.serving)
+                    others = max(0, running - link.serves(CALL))
                     line.calls = smoothed(line.calls, others, LOOK)
                     line.waiting = smoothed(line.waiting, waiting * others / running if running else 0.0, LOOK)
                     self._tell(link, line, rounded(Load(line.calls, line.waiting, meter.lag, meter.cpu)), now)

@@ -216,6 +216,11 @@ class Member:
         self._discovery = self._make_discovery(self._port)
         await self._discovery.run(task_status=task_status)
 
+    @property
+    def discovery_trouble(self) -> str:
+        """What keeps discovery from working as it is configured; "" while nothing does."""
+        return self._discovery.trouble if self._discovery is not None else ""
+
     async def rekey(self, identity: Identity) -> bool:
         """Show and believe this from now on; returns when every line rests on it, False when none had to change."""
         if self._discovery is not None:
@@ -261,6 +266,17 @@ class Member:
             idle = entry is not None and entry.link is None and entry.state in ("idle", "connecting")
             if record.tools and idle and lost[record.id] < WITNESSES:
                 found.append(record)
+        return found
+
+    def absent(self, ref: ToolRef) -> list[PeerEntry]:
+        """Agents without a line to us that have such a tool, or had it when their line ended."""
+        found = []
+        for entry in self.registry.entries():
+            record = self.directory.get(entry.id)
+            if not entry.connected and (
+                (record is not None and _has(record, ref)) or any(tool.matches(ref) for tool in entry.last_tools)
+            ):
+                found.append(entry)
         return found
 
     async def summon(self, ref: ToolRef) -> None:

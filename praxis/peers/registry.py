@@ -273,7 +273,7 @@ class PeerRegistry:
     def introduce(self, entry: PeerEntry, record: PeerRecord, tools: Sequence[Tool]) -> None:
         """What a connected peer lets us call is known, or has changed."""
         entry.record = record
-        entry.tools = tuple(tools)
+        entry.tools = entry.last_tools = tuple(tools)
         self._owners = None
         entry.tell()
         self._bus.publish("peer.tools", peer=entry.id, name=entry.name, tools=len(tools))

@@ -215,6 +215,8 @@ class SimNetwork:
 class SimTransport:
     """`praxis.peers.discovery.Transport` on a simulated segment."""
 
+    missing: frozenset[str] = frozenset()
+
     def __init__(self, network: SimNetwork, host: Host) -> None:
         self._network = network
         self._host = host

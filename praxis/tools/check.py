@@ -9,7 +9,7 @@ import attrs
 from praxis.model.errors import PraxisError
 from praxis.model.tool import JSON
 from praxis.tools.pattern import Pattern, compile_pattern
-from praxis.tools.show import LISTED, did_you_mean, quoted, short, show
+from praxis.tools.show import LISTED, alike, did_you_mean, quoted, short, show
 
 MAX_STEPS = 1_000_000
 """Looks at one value by one keyword in one check: a list of a million integers passes, in 0.2 s. What is made to take
@@ -66,11 +66,22 @@ class Problem:
     unknown: tuple[str, Sequence[str]] | None = None
     """A name that is not one of these: what was meant is looked for when it is told, once, not for each alternative."""
     path: list[str | int] = attrs.field(factory=list)
+    among: Sequence[JSON] = ()
+    """Values of which one is expected; likewise."""
+    hint: str = ""
+    """What to do, where it is not one of these."""
 
     def error(self, where: str) -> PraxisError:
         detail = self.detail or f"expected {self.expected}, got {show(self.value)}"
-        hint = did_you_mean(*self.unknown) if self.unknown else ""
+        hint = did_you_mean(*self.unknown) if self.unknown else self.hint or self._alike()
         return PraxisError("invalid", detail, where=where + "".join(map(step, reversed(self.path))), hint=hint)
+
+    def _alike(self) -> str:
+        """The text that was meant, where one of a few is expected."""
+        if not self.among or not isinstance(self.value, str):
+            return ""
+        texts = [text for text in self.among if isinstance(text, str)]
+        return alike(self.value, texts)
 
 
 Check = Callable[[JSON, Work], Problem | None]

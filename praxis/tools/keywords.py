@@ -96,7 +96,7 @@ def _one_of(allowed: Sequence[JSON], expected: str, notes: Notes) -> Check | Non
     def check(value: JSON, work: Work) -> Problem | None:
         if not nested and isinstance(value, list | dict):
             return Problem(expected, value)
-        return None if canonical(value, work) in keys else Problem(expected, value)
+        return None if canonical(value, work) in keys else Problem(expected, value, among=allowed)
 
     return check
 

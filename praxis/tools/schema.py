@@ -20,7 +20,7 @@ from praxis.tools.check import Check, Notes, Problem, Work, passed_over
 from praxis.tools.combinations import COMBINATIONS, all_of, each_name, not_
 from praxis.tools.keywords import KEYWORDS
 from praxis.tools.pattern import Pattern
-from praxis.tools.show import quoted, show
+from praxis.tools.show import LISTED, quoted, short, show
 
 MAX_DEPTH = 64
 """Levels of a schema between two references; deeper ones count as "anything". Real ones have about ten."""
@@ -95,7 +95,7 @@ class Validator:
         if "propertyNames" in schema:
             found.append(each_name(self._compile(schema["propertyNames"], depth + 1)))
         if "required" in schema:
-            found.append(self._required(schema["required"]))
+            found.append(self._required(schema["required"], schema.get("properties")))
         if "items" in schema or "prefixItems" in schema:
             found.append(self._items(schema, depth + 1))
         for keyword, combine in COMBINATIONS.items():
@@ -188,16 +188,18 @@ class Validator:
                 self._notes.pass_over(f"patternProperties {show(text)}: {error}")
         return found
 
-    def _required(self, names: Any) -> Check | None:
+    def _required(self, names: Any, properties: Any) -> Check | None:
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             return self._notes.pass_over("required: not a list of names")
         wanted = tuple(dict.fromkeys(names))
+        parts = properties if isinstance(properties, Mapping) else {}
 
         def check(value: JSON, work: Work) -> Problem | None:
             if isinstance(value, dict):
                 for name in wanted:
                     if name not in value:
-                        return Problem("", None, detail="it is required and missing", path=[name])
+                        hint = _meaning(parts.get(name))
+                        return Problem("", None, detail="it is required and missing", path=[name], hint=hint)
             return None
 
         return check
@@ -268,3 +270,12 @@ def _match(
             if problem is not None:
                 return True, problem
     return matched, None
+
+
+def _meaning(schema: JSON) -> str:
+    """What a value is, in the words of whoever wrote the schema; "" if there are none."""
+    if not isinstance(schema, Mapping):
+        return ""
+    kind, what = schema.get("type"), schema.get("description")
+    parts = [text for text in (kind, what) if isinstance(text, str) and text.strip()]
+    return short(": ".join(" ".join(part.split()) for part in parts), LISTED)

@@ -51,3 +51,9 @@ class McpService(Protocol):
         ``resourcesListChanged``, ``resourceSubscriptions`` (a list of URIs). Gives the part of it that is honoured.
         """
         ...
+
+
+SchemaOf = Callable[[str], Mapping[str, JSON] | None]
+"""The method ``tool_schema`` that a service may have: the ``inputSchema`` of a tool by its name, as it is listed now
+and the same object until it changes; None for no such tool. It tells what headers must repeat; without it nothing does.
+"""

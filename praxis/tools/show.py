@@ -48,5 +48,11 @@ def show(value: JSON) -> str:
 def did_you_mean(name: str, names: Sequence[str]) -> str:
     """A hint for a name that is not one of `names`."""
     takes = short(f"it takes {', '.join(short(known) for known in names[:20])}" if names else "it takes none", LISTED)
-    alike = difflib.get_close_matches(short(name), [known for known in names if len(known) <= 100][:200], 1)
-    return f"did you mean {alike[0]}? {takes}" if alike else takes
+    meant = alike(name, names)
+    return f"{meant} {takes}" if meant else takes
+
+
+def alike(name: str, names: Sequence[str]) -> str:
+    """A hint for a name that is most like one of `names`; "" if it is like none."""
+    found = difflib.get_close_matches(short(name), [known for known in names if len(known) <= 100][:200], 1)
+    return f"did you mean {found[0]}?" if found else ""

@@ -21,7 +21,8 @@ From the server, for events (``workflowId`` is the run's id, ``nodeId`` the step
 
 and for the sender of a message alone::
 
-    dslProgress  {workflowId, stage, message, command?}: stage "started", or "cancelled" as the answer to CANCEL
+    dslProgress  {workflowId, stage, message, command?}: stage "planning" before a DSL_COMMAND is looked at,
+                 after which comes ``workflowStart`` or ``error``; "cancelled" as the answer to CANCEL
     dslResult    {workflowId, command, success, status, result, steps, error, durationMs}
     subscribed   {runId, types}
     error        {message, code, request?, workflowId?, hint?, where?, details?}
@@ -29,8 +30,9 @@ and for the sender of a message alone::
 ``status`` is the state of a run or step: running, succeeded, failed, skipped, cancelled. Results above a bound (see
 `messages`) are left out and the payload says ``"truncated": true``; ``GET /runs/ID`` has them.
 
-``seq`` never falls on one connection. An event carries its own number; an answer carries the number of the last event
-before it, and comes after all events up to that number. A ``gap`` carries the number of the last event it stands for.
+``seq`` grows with every message of a connection. Numbers that are left out went to others, or to events that this
+client does not see: what it should have seen and did not, ``gap`` counts, which stands in the place of those events. An
+answer comes after all events that were published before it.
 
 Closing: 1001 the agent stops, 1009 a message is too large, 1011 a fault on the agent's side or no answer to a ping,
 1002 and 1007 a violation of the protocol. A client that stops reading is cut off without a closing frame, which could

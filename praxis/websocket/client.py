@@ -190,8 +190,9 @@ class Client:
 
     async def _execute(self, command: str, run_id: str) -> None:
         try:
-            started = {"workflowId": run_id, "command": command, "stage": "started", "message": "the run begins"}
-            await self._answer("dslProgress", started)
+            message = "the program is being planned"
+            planning = {"workflowId": run_id, "command": command, "stage": "planning", "message": message}
+            await self._answer("dslProgress", planning)
             record = await self.shared.executor.execute(command, self.principal, run_id=run_id)
             await self._answer("dslResult", result_payload(command, record))
         except PraxisError as error:
@@ -223,7 +224,7 @@ class Client:
         await self.outbox.wait_room()
         fanout = self.shared.fanout
         fanout.catch_up()
-        self.outbox.put(text_frame(type, fanout.seq, payload))
+        self.outbox.put(text_frame(type, fanout.next_seq(), payload))
 
     async def _answer_error(self, error: PraxisError, *, request: str | None = None, run_id: str | None = None) -> None:
         await self._answer("error", error_payload(error, request=request, run_id=run_id))

@@ -35,14 +35,15 @@ class View:
 
 
 class Fanout:
-    """Hands what comes out of `subscription`, encoded by `encode`, to everybody who watches.
+    """Hands what comes out of `subscription` to everybody who watches, as `encode` makes it of an event and its number.
 
-    `seq` is the number of the last event that was published before the subscription.
+    Messages are numbered here, answers to one client among them, so that the numbers of each client grow and an event
+    has one number for all: its frame is the same for everybody.
     """
 
-    def __init__(self, subscription: Subscription, encode: Callable[[Event], bytes], seq: int) -> None:
-        self.seq = seq
-        """The number of the last event that has been handed out."""
+    def __init__(self, subscription: Subscription, encode: Callable[[Event, int], bytes]) -> None:
+        self.seq = 0
+        """The number of the last message, to whomever it was."""
         self._subscription = subscription
         self._encode = encode
         self._views: dict[View, list[Outbox]] = {}
@@ -55,6 +56,11 @@ class Fanout:
     def catch_up(self) -> None:
         """Hand out now what has been published up to now, so that what is queued next comes after it."""
         self._spread(self._subscription.receive_nowait())
+
+    def next_seq(self) -> int:
+        """The number of a message to one client, which comes after all that has been handed out."""
+        self.seq += 1
+        return self.seq
 
     @contextmanager
     def watching(self, outbox: Outbox) -> Iterator[Watcher]:
@@ -76,40 +82,39 @@ class Fanout:
             del self._views[view]
 
     def _spread(self, batch: Batch) -> None:
-        if batch.events:
-            self.seq = batch.events[-1].seq
         if batch.missed:
-            before = batch.events[0].seq - 1 if batch.events else self.seq
+            self.seq += batch.missed
             for outboxes in self._views.values():
                 for outbox in outboxes:
-                    outbox.skip(batch.missed, before)
+                    outbox.skip(batch.missed, self.seq)
         frames: dict[int, bytes | None] = {}
         for view, outboxes in self._views.items():
             self._spread_view(view, outboxes, batch, frames)
+        self.seq += len(batch.events)
 
     def _spread_view(self, view: View, outboxes: list[Outbox], batch: Batch, frames: dict[int, bytes | None]) -> None:
         parts: list[bytes] = []
-        size = seq = 0
-        for event in batch.events:
+        size = last = 0
+        for seq, event in enumerate(batch.events, self.seq + 1):
             if not view.shows(event):
                 continue
-            if event.seq not in frames:
-                frames[event.seq] = self._frame(event)
-            frame = frames[event.seq]
+            if seq not in frames:
+                frames[seq] = self._frame(event, seq)
+            frame = frames[seq]
             if frame is None:
                 continue
             if parts and size + len(frame) > PIECE_BYTES:
-                _offer(outboxes, parts, seq)
+                _offer(outboxes, parts, last)
                 parts, size = [], 0
             parts.append(frame)
             size += len(frame)
-            seq = event.seq
+            last = seq
         if parts:
-            _offer(outboxes, parts, seq)
+            _offer(outboxes, parts, last)
 
-    def _frame(self, event: Event) -> bytes | None:
+    def _frame(self, event: Event, seq: int) -> bytes | None:
         try:
-            return self._encode(event)
+            return self._encode(event, seq)
         except Exception:  # a fault in one event must not end the delivery of all the others
             logger.exception("event %d (%s) cannot be shown to WebSocket clients", event.seq, event.type)
             return None

@@ -66,9 +66,9 @@ async def serve_gateway(
         except PraxisError:
             return None
 
-    def encode(event: Event) -> bytes:
+    def encode(event: Event, seq: int) -> bytes:
         type, payload = event_message(event, find_run)
-        return text_frame(type, event.seq, payload)
+        return text_frame(type, seq, payload)
 
     counters = Counters(
         messages=metrics.counter("praxis_websocket_messages_total", "Messages of clients.", ("direction",)),
@@ -78,7 +78,7 @@ async def serve_gateway(
         faults=metrics.counter("praxis_websocket_faults_total", "Faults of the gateway, which the log explains."),
     )
     with bus.subscribe(limit=BUS_LIMIT) as subscription:
-        fanout = Fanout(subscription, encode, bus.published)
+        fanout = Fanout(subscription, encode)
         shared = Shared(config, executor, policy, fanout, counters, stopping, grace)
         gateway = _Gateway(shared, entrance)
         metrics.gauge("praxis_websocket_clients", "Clients connected.", lambda: float(gateway.clients))
@@ -134,7 +134,7 @@ class _Gateway:
             if self.clients >= self.shared.config.max_clients:
                 limit = self.shared.config.max_clients
                 raise PraxisError("busy", f"{limit} clients are connected", hint="see websocket.max_clients")
-            principal = self.entrance.admit(list(opening.headers))
+            principal = self.entrance.admit(opening.headers, arrived=stream.socket.getsockname()[0])
             self.shared.policy.authorize(principal, "read")
         except PraxisError as error:
             raise Refused.of(error) from None
@@ -152,7 +152,7 @@ class _Gateway:
         def farewell(code: int) -> bytes:
             said = _PROTOCOL_FAULTS.get(code)
             payload = {"message": said, "code": "invalid"} if said else too_large(shared.config.max_message)
-            return text_frame("error", shared.fanout.seq, payload)
+            return text_frame("error", shared.fanout.next_seq(), payload)
 
         def gap(missed: int, seq: int) -> bytes:
             return text_frame("gap", seq, {"missed": missed})

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from collections.abc import Mapping
 from http import HTTPStatus
 
@@ -18,6 +17,7 @@ import h11
 import trio
 
 from praxis.model.errors import PraxisError
+from praxis.model.problem import CONTENT_TYPE, problem_body
 
 PATH = "/ws/workflow"
 
@@ -54,11 +54,8 @@ class Refused(Exception):
     def response(self) -> bytes:
         """The whole HTTP response, with a problem document (RFC 9457); the connection ends with it."""
         phrase = HTTPStatus(self.status).phrase
-        problem = {"type": "about:blank", "title": phrase, "status": self.status, "code": self.error.code}
-        problem |= {"detail": self.error.detail}
-        problem |= {key: text for key, text in (("hint", self.error.hint), ("where", self.error.where)) if text}
-        body = json.dumps(problem).encode()
-        headers = {"Content-Type": "application/problem+json", "Content-Length": str(len(body)), "Connection": "close"}
+        body = problem_body(self.error, self.status)
+        headers = {"Content-Type": CONTENT_TYPE, "Content-Length": str(len(body)), "Connection": "close"}
         lines = [f"{name}: {value}" for name, value in {**headers, **self.extra}.items()]
         return "\r\n".join([f"HTTP/1.1 {self.status} {phrase}", *lines, "", ""]).encode() + body
 

@@ -39,6 +39,9 @@ sender. The size is bounded by `limits.message` of the receiver's HELLO.
 HELLO: ``{versions: [min, max], id, name, boot, agent, features, listen, limits: {inflight, message}, observed}``. The
 version is the highest that both know; without a common one the line ends with GOAWAY.
 
+Events on stream 0 go only to a peer whose HELLO has the feature for them. ``load``: how busy the sender is
+(`praxis.peers.load`). Unknown ones are ignored.
+
 Methods. Unknown ones are answered ``not_found``; new ones need no new version::
 
     card.get, tools.describe                  who the peer is; definitions by digest
@@ -48,9 +51,6 @@ Methods. Unknown ones are answered ``not_found``; new ones need no new version::
     directory.hash, .pull, .push, member.check
     line.renew                                the other end dialed this line and shall make it anew
     ca.renew, ca.blocked                      to and from the issuer of a network with a CA
-
-Events on stream 0 go only to a peer whose HELLO has the feature for them; unknown ones are ignored. ``load``: how busy
-the sender is (`praxis.peers.load`).
 
 Session rules are in `praxis.wire.session`, beacons in `praxis.wire.beacon`.
 """

@@ -93,7 +93,7 @@ class Beacon:
 
         Raises ValueError for addresses that are no addresses or take more than 400 bytes.
         """
-        if not all(_is_address(address) for address in self.addresses):
+        if not all(is_address(address) for address in self.addresses):
             raise ValueError(f"not all of these are host:port: {self.addresses!r}")
         listed = "\n".join(self.addresses).encode("ascii")
         if len(listed) > MAX_ADDRESSES_SIZE:
@@ -195,7 +195,7 @@ class BeaconReader:
             return "mac"
         _, kind, flags, port, tag, peer_id, boot, seq, time_ms = _HEAD.unpack(head)
         addresses = tuple(listed.decode("latin-1").split("\n")) if listed else ()
-        if kind not in KINDS or port == 0 or not all(_is_address(address) for address in addresses):
+        if kind not in KINDS or port == 0 or not all(is_address(address) for address in addresses):
             return "malformed"
         return Beacon(kind, port, tag, peer_id, boot, seq, time_ms, addresses, flags)
 
@@ -215,6 +215,7 @@ def _mac(key: bytes, head: bytes, listed: bytes) -> bytes:
     return hmac.digest(key, head + listed, "sha256")[:_MAC_SIZE]
 
 
-def _is_address(text: str) -> bool:
+def is_address(text: str) -> bool:
+    """Whether a beacon can list this: ``HOST:PORT`` or ``[V6]:PORT``, ASCII, with a port from 1 to 65535."""
     match = _ADDRESS.fullmatch(text)
     return match is not None and int(match[1]) <= 65535

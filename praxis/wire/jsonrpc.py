@@ -228,9 +228,10 @@ def response(id: Id, result: JSON) -> bytes:
     return _line({"jsonrpc": "2.0", "id": id, "result": result})
 
 
-def error_response(id: Id | None, code: int, message: str) -> bytes:
+def error_response(id: Id | None, code: int, message: str, data: JSON = None) -> bytes:
     """A refusal's line."""
-    return _line({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": message}})
+    error = {"code": code, "message": message} | ({} if data is None else {"data": data})
+    return _line({"jsonrpc": "2.0", "id": id, "error": error})
 
 
 def _line(value: dict[str, JSON]) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import trio
@@ -10,10 +11,10 @@ import trio
 from praxis.config.schema import Routing
 from praxis.model.errors import PraxisError
 from praxis.model.load import IDLE, Load
-from praxis.model.peer import PeerId
+from praxis.model.peer import PeerId, PeerState
 from praxis.model.tool import JSON, CallContext, Tool, ToolRef, ToolResult
 from praxis.observe.events import EventBus
-from praxis.peers.entry import Owner
+from praxis.peers.entry import Owner, PeerEntry
 from praxis.peers.registry import PeerRegistry
 from praxis.tools.registry import ToolRegistry
 from praxis.workflow.health import Health, Outcome
@@ -21,6 +22,14 @@ from praxis.workflow.relay import encode_context, hearer
 from praxis.workflow.router import Candidate, Home, Route, Snapshot
 from praxis.workflow.scores import Measure, order, score
 
+MAX_TOLD = 4
+"""Owners that an error names, with what became of each: one is usual."""
+_STATES: Mapping[PeerState, str] = {
+    "down": "is down",
+    "indirect": "cannot be reached from here",
+    "left": "has left",
+    "blocked": "is blocked here",
+}
 FAULTS = frozenset({"unavailable", "busy", "timeout", "internal"})
 """Errors that say something about whoever was asked; the others are about the call."""
 
@@ -34,6 +43,7 @@ class Catalog:
         peers: PeerRegistry,
         routing: Routing,
         summon: Callable[[ToolRef], Awaitable[None]] | None = None,
+        absent: Callable[[ToolRef], Sequence[PeerEntry]] = lambda ref: (),
         *,
         bus: EventBus,
         draw: Callable[[], float],
@@ -42,6 +52,7 @@ class Catalog:
         cpu: Callable[[], float] = lambda: 0.0,
     ) -> None:
         """`summon` makes lines to agents that have such a tool and no line to us; None: nobody is without.
+        `absent` gives those that have such a tool, or had it, and cannot be called.
 
         `draw` gives a random number from 0 to 1; `tags` say what this agent is good at; `clock` only grows; `cpu` is
         the share of this machine's cores that is busy.
@@ -49,6 +60,7 @@ class Catalog:
         self.clock = clock
         self.health = Health(routing.breaker)
         self._summon = summon
+        self._absent = absent
         self._routing = routing
         self._bus = bus
         self._draw = draw
@@ -74,6 +86,27 @@ class Catalog:
             remote = [(owner.peer_id, owner.tools) for owner in seen[1]]
             self._snapshot = Snapshot(seen[0], remote, self._routing.interchangeable, {None: self._home, **homes})
         return self._snapshot
+
+    def route(self, ref: ToolRef, *, peer_id: PeerId | None = None) -> Route:
+        """Who may serve a call; `peer_id` narrows to one peer. Raises PraxisError as `Snapshot.route` does, and
+        ``unavailable`` where all owners of such a tool are away, with when and why."""
+        try:
+            return self.snapshot().route(ref, peer_id=peer_id)
+        except PraxisError as error:
+            if error.code != "not_found":
+                raise
+            raise self._explained(error, ref, peer_id) from None
+
+    def _explained(self, error: PraxisError, ref: ToolRef, peer_id: PeerId | None) -> PraxisError:
+        if peer_id is not None and self._peers.entry(peer_id) is None:
+            hint = "`praxis peers` lists them, by id"
+            return PraxisError("not_found", f"no peer with the id {peer_id[:64]!r} is known", hint=hint)
+        owners = [entry for entry in self._absent(ref) if peer_id in (None, entry.id)]
+        if not owners:
+            return error
+        told = "; ".join(map(_whereabouts, owners[:MAX_TOLD]))
+        more = f"; and {len(owners) - MAX_TOLD} more" if len(owners) > MAX_TOLD else ""
+        return PraxisError("unavailable", f"{error.detail}: {told}{more}", hint=error.hint, data=error.data)
 
     def _home_of(self, owner: Owner) -> Home:
         link = owner.link
@@ -164,3 +197,11 @@ class Catalog:
                 "unavailable", f"agent {tool.agent} answered with something else than a result", delivered=True
             )
         return ToolResult(value)
+
+
+def _whereabouts(entry: PeerEntry) -> str:
+    """What is known of an owner without a line: its state, since when, and why."""
+    told = f"its owner {entry.name or entry.id} {_STATES.get(entry.state, 'is not connected')}"
+    if entry.last_seen:
+        told += f" since {datetime.fromtimestamp(entry.last_seen, UTC).isoformat(timespec='seconds')}"
+    return f"{told}: {entry.reason}" if entry.reason else told

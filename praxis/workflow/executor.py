@@ -153,7 +153,7 @@ class Executor:
         travels with it beside the arguments; without one it is the principal's name alone.
         """
         await self._catalog.prepare((ref,))
-        route = self._catalog.ranked(self._catalog.snapshot().route(ref, peer_id=peer_id))
+        route = self._catalog.ranked(self._catalog.route(ref, peer_id=peer_id))
         with trio.move_on_after(self._timeout) as patience:
             return await self._call(route, arguments, context or CallContext(principal.name))
         assert patience.cancelled_caught  # noqa: S101 - tells the reader and the type checker what is left
@@ -179,7 +179,7 @@ class Executor:
         """Where a step goes. Constant arguments are checked, so that what cannot work is told before anything runs."""
         where = f"line {step.line}, column {step.column}"
         try:
-            route = self._catalog.snapshot().route(ToolRef.parse(step.tool))
+            route = self._catalog.route(ToolRef.parse(step.tool))
             if all(is_constant(argument) for argument in step.arguments):
                 first = route.candidates[0]
                 first.validator.check(arguments_of(step, first.tool, {}))

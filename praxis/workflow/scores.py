@@ -258,11 +258,11 @@ def describe(measure: Measure) -> str:
         parts.append(f"{measure.in_flight} in flight" if measure.in_flight else "idle")
     parts += busy
     if measure.seconds is not None:
-        parts.append(f"{measure.seconds * 1000:.3g} ms a call")
+        parts.append(f"{_duration(measure.seconds)} a call")
     if measure.expected > 2 * (measure.seconds or 0.0) + FLOOR:
-        parts.append(f"one is out for {measure.expected * 1000:.3g} ms")
+        parts.append(f"one is out for {_duration(measure.expected)}")
     where = _WHERE[measure.place]
-    parts.append(where if measure.rtt is None else f"{where}, {measure.rtt * 1000:.3g} ms away")
+    parts.append(where if measure.rtt is None else f"{where}, {_duration(measure.rtt)} away")
     if measure.tags:
         parts.append(f"tags {', '.join(measure.tags)}")
     return "; ".join(parts)
@@ -279,3 +279,10 @@ def _describe_told(told: Load) -> list[str]:
     if told.cpu > CALM:
         parts.append(f"CPU {told.cpu:.0%}")
     return [", ".join(parts)] if parts else []
+
+
+def _duration(seconds: float) -> str:
+    """Three figures at most, and no powers of ten."""
+    if seconds < 0.9995:
+        return f"{round(seconds * 1000, 2):.3g} ms"
+    return f"{seconds:.3g} s" if seconds < 999.5 else f"{seconds:.0f} s"

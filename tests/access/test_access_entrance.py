@@ -24,10 +24,10 @@ NETWORK = attrs.evolve(LOOPBACK, listener="network", bound_host="0.0.0.0")
 UNIX = attrs.evolve(LOOPBACK, listener="unix", bound_host="")
 
 
-def refusal(entrance: Entrance, *headers: tuple[str, str]) -> tuple[str, Any]:
+def refusal(entrance: Entrance, *headers: tuple[str, str], arrived: str = "") -> tuple[str, Any]:
     """Code and status of the refusal; ("", None) for whoever is let in."""
     try:
-        entrance.admit(headers)
+        entrance.admit(headers, arrived=arrived)
     except PraxisError as error:
         return error.code, error.data.get("status")
     return "", None
@@ -85,6 +85,42 @@ def test_the_bound_address_is_ours(bound: str, host: str) -> None:
 def test_the_address_of_every_interface_is_the_name_of_none(bound: str) -> None:
     entrance = attrs.evolve(NETWORK, bound_host=bound, insecure=True)
     assert refusal(entrance, ("Host", f"[{bound}]" if ":" in bound else bound)) == FOREIGN_HOST
+
+
+@pytest.mark.parametrize(
+    ("arrived", "host"),
+    [
+        *(("192.0.2.1", "192.0.2.1"), ("192.0.2.1", "192.0.2.1:8000"), ("::ffff:192.0.2.1", "192.0.2.1:1")),
+        *(("2001:db8::1", "[2001:DB8::1]:1"), ("2001:db8::1", "[2001:db8:0::1]"), ("fe80::1%eth0", "[fe80::1]")),
+    ],
+)
+@pytest.mark.parametrize("bound", ["0.0.0.0", "::", ""])
+def test_on_all_addresses_the_one_that_a_connection_arrived_on_is_ours(arrived: str, host: str, bound: str) -> None:
+    entrance = attrs.evolve(NETWORK, bound_host=bound, insecure=True)
+    assert refusal(entrance, ("Host", host), arrived=arrived) == ADMITTED
+    assert refusal(entrance, ("Host", host), ("Origin", f"http://{host}"), arrived=arrived) == ADMITTED
+    assert refusal(entrance, ("Host", host)) == FOREIGN_HOST
+    assert refusal(entrance, ("Host", host), arrived="192.0.2.9") == FOREIGN_HOST
+    assert refusal(attrs.evolve(entrance, bound_host="192.0.2.7"), ("Host", host), arrived=arrived) == FOREIGN_HOST
+    assert refusal(entrance, ("Host", host), ("Origin", "http://evil.example"), arrived=arrived) == FOREIGN_ORIGIN
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "192.0.2.2",
+        "evil.example",
+        "192.0.2.1.evil.example",
+        "[192.0.2.1]",
+        "192.0.2.01",
+        "3221225985",
+        "[::ffff:c000:201]",
+    ],
+)
+def test_a_name_or_another_address_is_not_the_one_that_a_connection_arrived_on(host: str) -> None:
+    entrance = attrs.evolve(NETWORK, insecure=True)
+    headers = [("Host", host), ("Origin", f"http://{host}")]
+    assert refusal(entrance, *headers, arrived="192.0.2.1") == FOREIGN_HOST
 
 
 def test_further_hosts_are_those_of_the_configuration() -> None:

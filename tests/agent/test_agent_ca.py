@@ -35,6 +35,9 @@ PATIENCE = 15.0
 UNUSED = NetworkKey(bytes(32)).text
 """A network key counts for nothing here."""
 
+REFUSED = 'praxis_p2p_handshakes_total{result="refused",reason="handshake"}'
+"""What OpenSSL finds wrong in a certificate, counted."""
+
 Change = Callable[[Config], Config]
 
 
@@ -416,10 +419,13 @@ async def test_dates_that_do_not_fit_are_explained(
         here.changes[3] = lambda config: attrs.evolve(
             config, p2p=attrs.evolve(config.p2p, bootstrap_nodes=(here.issuer_address(),), enable_mdns=False)
         )
+        assert REFUSED not in here.agent(1).metrics.render()
         late = await here.start(3)
         await until(lambda: f"certificate {what}; the clock here shows 20" in caplog.text)
         assert "that of the peer may be wrong, or its certificate has ended" in caplog.text
         assert not late.agent.peers.links()
+        await until(lambda: REFUSED in here.agent(1).metrics.render())
+        assert 'result="ok"' not in late.agent.metrics.render()
         if days < 0:
             check = late.agent._status.health().checks["certificate"]
             assert check.status == "degraded"

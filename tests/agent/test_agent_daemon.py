@@ -17,9 +17,12 @@ from typing import Any
 import attrs
 import pytest
 
+from praxis.dev import free_discovery_port
 from tests.support.processes import alive, parent_of
 
 ROOT = Path(__file__).parents[2]
+AT_ONCE = 10.0
+"""Seconds that tell ending from waiting, on a busy machine too: what would be waited for takes 20 or more."""
 PORTS = ("http.port", "websocket.port", "sse.port", "p2p.port")
 
 
@@ -54,7 +57,7 @@ def command(*settings: str) -> list[str]:
 
 def environment(folder: Path) -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    return {**kept, "PRAXIS_STATE_DIR": str(folder / "state"), "DISCOVERY_PORT": "60530"}
+    return {**kept, "PRAXIS_STATE_DIR": str(folder / "state"), "DISCOVERY_PORT": str(free_discovery_port())}
 
 
 @pytest.fixture
@@ -80,9 +83,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
         process.communicate()
 
 
-def config_with_sleeper(folder: Path) -> str:
+def config_with_sleeper(folder: Path, grace: int) -> str:
     return f"""
-agent: {{shared_dir: {folder}/shared, stop_grace: 3}}
+agent: {{shared_dir: {folder}/shared, stop_grace: {grace}}}
 mcp:
   servers:
     - name: demo
@@ -92,13 +95,13 @@ mcp:
 
 
 def test_sigterm_ends_an_idle_agent_at_once_with_0(start: Start) -> None:
-    code, took = start().stop()
+    code, took = start("agent.stop_grace=20").stop()
     assert code == 0
-    assert took < 2
+    assert took < AT_ONCE
 
 
 def test_what_runs_may_finish_within_the_grace(start: Start, tmp_path: Path) -> None:
-    daemon = start(config=config_with_sleeper(tmp_path))
+    daemon = start(config=config_with_sleeper(tmp_path, grace=20))
     until_tool(daemon, "long_task")
     with subprocess.Popen(
         [sys.executable, "-c", ASK, str(daemon.ready["http"][1]), "CALL long_task 1"], stdout=subprocess.PIPE, text=True
@@ -108,11 +111,11 @@ def test_what_runs_may_finish_within_the_grace(start: Start, tmp_path: Path) -> 
         said, _ = asking.communicate(timeout=20)
     assert json.loads(said)["status"] == "succeeded"
     assert code == 0
-    assert took < 3
+    assert took < AT_ONCE
 
 
 def test_what_does_not_finish_is_cancelled_and_its_caller_told(start: Start, tmp_path: Path) -> None:
-    daemon = start(config=config_with_sleeper(tmp_path))
+    daemon = start(config=config_with_sleeper(tmp_path, grace=3))
     until_tool(daemon, "long_task")
     pid_file = tmp_path / "pid"
     program = f"CALL long_task 60 {pid_file}"
@@ -125,12 +128,12 @@ def test_what_does_not_finish_is_cancelled_and_its_caller_told(start: Start, tmp
         said, _ = asking.communicate(timeout=20)
     assert json.loads(said)["status"] == "cancelled"
     assert code == 0
-    assert 3 <= took < 6
+    assert 3 <= took < 3 + AT_ONCE
     until(lambda: not alive(child))
 
 
 def test_a_second_signal_ends_at_once(start: Start, tmp_path: Path) -> None:
-    daemon = start(config=config_with_sleeper(tmp_path))
+    daemon = start(config=config_with_sleeper(tmp_path, grace=20))
     until_tool(daemon, "long_task")
     pid_file = tmp_path / "pid"
     with subprocess.Popen(
@@ -144,12 +147,12 @@ def test_a_second_signal_ends_at_once(start: Start, tmp_path: Path) -> None:
         time.sleep(0.3)  # real time: the signals must not fall together
         code, took = daemon.stop()
     assert code == -signal.SIGTERM
-    assert took < 1
+    assert took < AT_ONCE
     until(lambda: not alive(child))
 
 
 def test_sigkill_leaves_no_child(start: Start, tmp_path: Path) -> None:
-    daemon = start(config=config_with_sleeper(tmp_path))
+    daemon = start(config=config_with_sleeper(tmp_path, grace=3))
     until_tool(daemon, "long_task")
     children = descendants(daemon.process.pid)
     assert len(children) >= 2  # the guard and the server
@@ -195,6 +198,41 @@ def test_two_agents_cannot_share_a_state_directory(start: Start, tmp_path: Path)
     assert "another agent runs with this state directory" in done.stderr
 
 
+def test_a_full_disk_for_the_log_costs_log_lines_which_show_and_nothing_else(start: Start, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.symlink_to("/dev/full")
+    daemon = start(f"logging.file={log}", f"agent.shared_dir={tmp_path}/shared")
+    until(lambda: "log file" in troubles(daemon))
+    assert "No space left on device" in troubles(daemon)["log file"]["reason"]
+    lost = lost_lines(daemon)
+    assert lost > 0
+    for number in range(20):
+        daemon.process.send_signal(signal.SIGHUP)  # which is logged
+        status, run = daemon.post("/execute", {"dsl": f"CALL write_file {number}.txt good"})
+        assert (status, run["status"]) == (200, "succeeded")
+    until(lambda: lost_lines(daemon) > lost)
+    assert len(list((tmp_path / "shared").glob("*.txt"))) == 20
+    log.unlink()
+    daemon.process.send_signal(signal.SIGHUP)
+    until(lambda: "log file" not in troubles(daemon))
+    assert "log records were lost here" in log.read_text()
+    assert daemon.stop()[0] == 0
+
+
+def troubles(daemon: Daemon) -> dict[str, Any]:
+    """The checks of the agent's health that are not well."""
+    checks: dict[str, dict[str, Any]] = get(daemon, "/health")["checks"]
+    return {name: check for name, check in checks.items() if check["status"] != "healthy"}
+
+
+def lost_lines(daemon: Daemon) -> int:
+    (line,) = (line for line in read(daemon, "/metrics").splitlines() if line.startswith(LOST))
+    return int(line.removeprefix(LOST))
+
+
+LOST = 'praxis_log_lines_lost_total{output="file"} '
+
+
 def descendants(pid: int) -> list[int]:
     """The processes below this one."""
     pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
@@ -218,11 +256,15 @@ print(connection.getresponse().read().decode())
 
 
 def get(daemon: Daemon, path: str) -> Any:
+    return json.loads(read(daemon, path))
+
+
+def read(daemon: Daemon, path: str) -> str:
     host, port = daemon.ready["http"]
     connection = http.client.HTTPConnection(host, port, timeout=20)
     try:
         connection.request("GET", path)
-        return json.loads(connection.getresponse().read())
+        return connection.getresponse().read().decode()
     finally:
         connection.close()
 

@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from praxis.config.schema import Config
-from praxis.dev import RunningAgent, make_config, start
+from praxis.dev import RunningAgent, free_discovery_port, make_config, start
 from praxis.model.errors import PraxisError
 from praxis.model.tool import ToolRef
 from praxis.net.serve import host_port
@@ -26,10 +26,10 @@ async def star(
 ) -> AsyncIterator[Sequence[RunningAgent]]:
     """Two agents that know each other by way of a third one alone; "large" begins at two."""
     monkeypatch.setattr("praxis.peers.dialer.neighbours", lambda own, others: frozenset())
-    key = NetworkKey.generate().text
+    key, port = NetworkKey.generate().text, free_discovery_port()
 
     def config(name: str, *nodes: str) -> Config:
-        made = make_config(name, key=key, discovery_port=60_540, folder=folder)
+        made = make_config(name, key=key, discovery_port=port, folder=folder)
         discovery = attrs.evolve(made.p2p.discovery, enabled=False)
         p2p = attrs.evolve(made.p2p, discovery=discovery, bootstrap_nodes=nodes, max_peers=1, enable_dht=lookup)
         shared = None if name == "one" else made.agent.shared_dir
@@ -84,12 +84,14 @@ async def test_a_distant_agent_that_is_gone_is_left_out(tmp_path: Path, monkeypa
         monkeypatch.setattr("praxis.peers.dialer.split_address", lambda address: ("127.0.0.1", 9))
         with pytest.raises(PraxisError) as caught:
             await one.agent.executor.execute("CALL two:read_file a.txt", ANN)
-        assert caught.value.code == "not_found"
+        assert caught.value.code == "unavailable"
+        assert "its owner two " in caught.value.detail  # and how far we have got with it
 
 
 async def test_without_lookup_only_peers_with_a_line_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with star(tmp_path, monkeypatch, lookup=False) as (one, _):
         with pytest.raises(PraxisError) as caught:
             await one.agent.executor.execute("CALL two:read_file a.txt", ANN)
-        assert caught.value.code == "not_found"
+        assert caught.value.code == "unavailable"
+        assert "its owner two is not connected" in caught.value.detail
         assert [owner.name for owner in one.agent.peers.owners()] == ["middle"]

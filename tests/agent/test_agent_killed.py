@@ -23,8 +23,9 @@ from tests.support.network import PATIENCE
 ANN = Principal("local", "ann", "admin")
 KEY = NetworkKey(bytes(range(32)))
 CALLS = 100
-AT_ONCE = 2.0
-"""Seconds within which everybody must have been told: the kernel of a process that dies ends its connections."""
+AT_ONCE = 8.0
+"""Seconds within which everybody must have been told: the kernel of a process that dies ends its connections. That
+takes less than two; the rest is the share of a busy machine. Silence would be noticed after 22."""
 SERVER = Path(__file__).parents[1] / "netns" / "answer_server.py"
 
 
@@ -88,8 +89,10 @@ async def test_every_caller_is_told_and_none_hangs(tmp_path: Path) -> None:
                     while answered < CALLS:  # noqa: ASYNC110 - what others count
                         await trio.sleep(0.01)
                     process.kill()
-                    calling.cancel_scope.deadline = trio.current_time() + AT_ONCE
+                    killed_at = trio.current_time()
+                    calling.cancel_scope.deadline = killed_at + AT_ONCE
                 assert not calling.cancel_scope.cancelled_caught, f"{CALLS - len(told)} callers hang"
+                print(f"the last was told after {trio.current_time() - killed_at:.2f} s")
             one.stopping.set()
     assert len(told) == CALLS
     clear = ("the line to victim is lost: ", "agent victim is not connected any more", "can be reached")

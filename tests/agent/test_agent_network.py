@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,8 +12,9 @@ import pytest
 import trio
 
 from praxis.access.principal import Principal
+from praxis.app import Agent
 from praxis.config.schema import Config, Export, Routing
-from praxis.dev import RunningAgent, make_config, network, start
+from praxis.dev import RunningAgent, free_discovery_port, make_config, network, start
 from praxis.model.errors import PraxisError
 from praxis.model.tool import JSON, CallContext, Tool, ToolRef, ToolResult
 from praxis.peers.keyring import NetworkKey
@@ -28,10 +31,10 @@ class SlowTools:
 
     def __init__(self, agent: str) -> None:
         self.started, self.ended = trio.Event(), trio.Event()
-        self._tools = tuple(Tool(agent, self.name, {"name": name, "inputSchema": {}}) for name in ("wait", "big"))
+        self.offered = tuple(Tool(agent, self.name, {"name": name, "inputSchema": {}}) for name in ("wait", "big"))
 
     def tools(self) -> Sequence[Tool]:
-        return self._tools
+        return self.offered
 
     async def call(self, name: str, arguments: dict[str, JSON], context: CallContext) -> ToolResult:
         if name == "big":
@@ -45,7 +48,7 @@ class SlowTools:
             self.ended.set()
 
     def state(self) -> SourceState:
-        return SourceState(self.name, "builtin", "ready", tools=len(self._tools))
+        return SourceState(self.name, "builtin", "ready", tools=len(self.offered))
 
 
 async def add_slow_tools(one: RunningAgent, other: RunningAgent) -> SlowTools:
@@ -80,6 +83,20 @@ async def test_there_is_one_line_between_two_agents(tmp_path: Path) -> None:
         for agent in agents:
             assert len(agent.agent.peers.links()) == 2
             assert not any(link.closed for link in agent.agent.peers.links())
+
+
+async def test_the_card_of_a_peer_follows_its_tools(tmp_path: Path) -> None:
+    async with connected(tmp_path) as (one, two):
+        cards, peers = one.agent.peers.cards, one.agent.peers
+        (peer_id,) = cards()
+        before = {skill.id for skill in cards()[peer_id].skills}
+        assert before == {"fs/delete_file", "fs/list_files", "fs/read_file", "fs/write_file"}
+        slow = await add_slow_tools(two, one)
+        assert {skill.id for skill in cards()[peer_id].skills} == before | {"slow/big", "slow/wait"}
+        slow.offered = ()
+        two.agent.registry.changed()
+        with trio.fail_after(PATIENCE):
+            await peers.wait_change(lambda: {skill.id for skill in cards()[peer_id].skills} == before)
 
 
 async def test_cancelling_the_caller_ends_the_tool_on_the_other_agent(tmp_path: Path) -> None:
@@ -172,7 +189,7 @@ def _is_first(config: Config) -> bool:
 
 
 async def test_an_agent_that_stops_says_goodbye_and_one_that_comes_back_is_found_again(tmp_path: Path) -> None:
-    key, port = NetworkKey.generate().text, 60_500
+    key, port = NetworkKey.generate().text, free_discovery_port()
     async with trio.open_nursery() as nursery:
         first = await start(nursery, make_config("one", key=key, discovery_port=port, folder=tmp_path), tmp_path)
         config = make_config("two", key=key, discovery_port=port, folder=tmp_path)
@@ -192,13 +209,13 @@ async def test_an_agent_that_stops_says_goodbye_and_one_that_comes_back_is_found
 async def test_bootstrap_finds_an_agent_without_discovery_and_waits_for_one_that_is_not_there_yet(
     tmp_path: Path,
 ) -> None:
-    key = NetworkKey.generate().text
+    key, discovery_port = NetworkKey.generate().text, free_discovery_port()
 
     def config(name: str, port: int, bootstrap: tuple[str, ...]) -> Config:
-        made = make_config(name, key=key, discovery_port=60_501, folder=tmp_path)
+        made = make_config(name, key=key, discovery_port=discovery_port, folder=tmp_path)
         return attrs.evolve(made, p2p=attrs.evolve(made.p2p, enable_mdns=False, port=port, bootstrap_nodes=bootstrap))
 
-    port = await _free_port()
+    port = free_discovery_port()  # for TCP the system does not give it out either
     async with trio.open_nursery() as nursery:
         one = await start(nursery, config("one", 0, (f"127.0.0.1:{port}",)), tmp_path)
         await trio.sleep(0.2)
@@ -210,15 +227,63 @@ async def test_bootstrap_finds_an_agent_without_discovery_and_waits_for_one_that
         two.stopping.set()
 
 
-async def _free_port() -> int:
-    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    port: int = listeners[0].socket.getsockname()[1]
-    await listeners[0].aclose()
-    return port
+async def test_a_call_whose_only_owner_is_away_says_where_it_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with connected(tmp_path, 3) as (one, two, three):
+        slow = await add_slow_tools(two, one)
+        owner = two.addresses.peer_id
+        entry = one.agent.peers.entry(owner)
+        assert entry is not None
+        assert entry.link is not None
+        for agent in (one, three):
+            agent.agent.member.lines.blocked = frozenset({owner})  # it is not to be back before we have looked
+        entry.link.close("silent", "no answer to a ping within 10 s")
+        with trio.fail_after(PATIENCE):
+            await one.agent.peers.wait_change(lambda: not entry.connected)
+        for call in (one.agent.executor.execute("CALL wait", ANN), one.agent.executor.call(ToolRef("wait"), {}, ANN)):
+            with pytest.raises(
+                PraxisError, match="no tool 'wait' can be reached: its owner agent-2 is down since 2"
+            ) as e:
+                await call
+            assert e.value.code == "unavailable"
+            assert "no answer to a ping within 10 s" in e.value.detail
+        with pytest.raises(PraxisError) as caught:
+            await one.agent.executor.execute("CALL nope", ANN)
+        assert caught.value.code == "not_found"
+        assert "owner" not in caught.value.detail
+        assert not slow.started.is_set()
+        run = await one.agent.executor.execute("CALL agent-3:list_files", ANN)
+        assert run.state == "succeeded"
+    lost = [record for record in caplog.records if "is lost" in record.getMessage()]
+    told = f"the line to agent-2 ({owner}) is lost: no answer to a ping within 10 s"
+    assert told in [record.getMessage() for record in lost if record.levelno == logging.WARNING]
+
+
+async def test_an_owner_that_said_goodbye_has_left_and_that_is_no_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with connected(tmp_path) as (one, two):
+        await add_slow_tools(two, one)
+        two.stopping.set()
+        entry = one.agent.peers.entry(two.addresses.peer_id)
+        assert entry is not None
+        with trio.fail_after(PATIENCE):
+            await one.agent.peers.wait_change(lambda: not entry.connected)
+        with pytest.raises(PraxisError, match="its owner agent-2 has left since") as caught:
+            await one.agent.executor.execute("CALL wait", ANN)
+        assert caught.value.code == "unavailable"
+    assert not [record for record in caplog.records if "is lost" in record.getMessage()]
+
+
+def refusals(agent: RunningAgent) -> int:
+    counts = re.findall(r'^praxis_p2p_handshakes_total\{result="refused".*\} (\d+)', agent.agent.metrics.render(), re.M)
+    return sum(map(int, counts))
 
 
 async def test_agents_of_another_key_or_another_name_stay_strangers(tmp_path: Path) -> None:
-    key, port = NetworkKey.generate().text, 60_502
+    key, port = NetworkKey.generate().text, free_discovery_port()
     async with trio.open_nursery() as nursery:
         one = await start(nursery, make_config("one", key=key, discovery_port=port, folder=tmp_path), tmp_path)
         other_key = make_config("two", key=NetworkKey.generate().text, discovery_port=port, folder=tmp_path)
@@ -230,15 +295,17 @@ async def test_agents_of_another_key_or_another_name_stay_strangers(tmp_path: Pa
             assert address is not None
             config = attrs.evolve(config, p2p=attrs.evolve(config.p2p, bootstrap_nodes=(f"127.0.0.1:{address[1]}",)))
             agents.append(await start(nursery, config, tmp_path))
-        await trio.sleep(0.5)
+        with trio.fail_after(PATIENCE):
+            while not all(refusals(agent) for agent in agents[1:]) or refusals(one) < 2:  # noqa: ASYNC110
+                await trio.sleep(0.01)
         assert [agent.agent.peers.links() for agent in agents] == [[], [], []]
-        assert 'result="refused"' in one.agent.metrics.render()
+        assert not any('result="ok"' in agent.agent.metrics.render() for agent in agents), "nor was there ever one"
         for agent in agents:
             agent.stopping.set()
 
 
 async def test_two_agents_of_one_name_are_told_apart(tmp_path: Path) -> None:
-    key, port = NetworkKey.generate().text, 60_503
+    key, port = NetworkKey.generate().text, free_discovery_port()
     async with trio.open_nursery() as nursery:
         folders = [tmp_path / name for name in "abc"]
         names = ["agent-1", "twin", "twin"]
@@ -272,3 +339,27 @@ async def test_a_peer_that_stops_finishes_what_it_runs_and_is_asked_nothing_new(
             with pytest.raises(PraxisError) as caught:
                 await one.agent.executor.execute("CALL agent-2:slow/wait", ANN)
             assert caught.value.code == "not_found"
+
+
+async def test_an_interface_that_is_not_there_shows_in_health(tmp_path: Path) -> None:
+    def change(config: Config) -> Config:
+        discovery = attrs.evolve(config.p2p.discovery, interfaces=("nosuch0",))
+        return attrs.evolve(config, p2p=attrs.evolve(config.p2p, host="0.0.0.0", discovery=discovery))
+
+    async with network(1, tmp_path, change=change) as (one,):
+        report = one.agent._status.health()
+        assert (report.status, report.checks["discovery"].status) == ("degraded", "degraded")
+        assert "the network interface nosuch0 is not there" in report.checks["discovery"].reason
+    async with network(1, tmp_path / "more") as (one,):
+        assert one.agent._status.health().checks["discovery"].status == "healthy"
+
+
+async def test_a_shared_folder_that_is_made_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    for folder in (tmp_path / "new" / "one", tmp_path):
+        config = make_config("ann", key=NetworkKey.generate().text, discovery_port=61000, folder=tmp_path)
+        config = attrs.evolve(config, agent=attrs.evolve(config.agent, shared_dir=folder))
+        Agent(config, base_dir=tmp_path, state_dir=tmp_path / "state")
+    told = [record.getMessage() for record in caplog.records if "shared_dir" in record.getMessage()]
+    assert told == [f"made agent.shared_dir, {tmp_path}/new/one"]
+    assert (tmp_path / "new" / "one").is_dir()

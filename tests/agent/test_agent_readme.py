@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import attrs
 import pytest
 
+from praxis.dev import free_discovery_port
 from praxis.peers.keyring import NetworkKey
 from tests.agent.test_agent_daemon import PORTS, ROOT, until
 
@@ -41,7 +42,7 @@ class Network:
 @pytest.fixture(scope="module")
 def agents(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     folder = tmp_path_factory.mktemp("readme")
-    key = NetworkKey.generate().text
+    key, port = NetworkKey.generate().text, str(free_discovery_port())
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     processes = []
     ready = []
@@ -54,7 +55,7 @@ def agents(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
         process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env={**kept, "PRAXIS_NETWORK_KEY": key, "PRAXIS_STATE_DIR": str(state), "DISCOVERY_PORT": "60540"},
+            env={**kept, "PRAXIS_NETWORK_KEY": key, "PRAXIS_STATE_DIR": str(state), "DISCOVERY_PORT": port},
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,

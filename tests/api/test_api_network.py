@@ -133,7 +133,8 @@ def test_p2p_tool_answers_with_the_result_unchanged(two: Served) -> None:
 @pytest.mark.parametrize(
     ("change", "status", "code", "says"),
     [
-        ({"peer_id": "px" + "a" * 52}, 404, "not_found", "on peer px"),
+        ({"peer_id": "px" + "a" * 52}, 404, "not_found", "no peer with the id 'pxaaa"),
+        ({"peer_id": "nobody"}, 404, "not_found", "`praxis peers` lists them"),
         ({"tool_name": "left/twin"}, 404, "not_found", "agent-1:left/twin"),
         ({"tool_name": "agent-1:echo"}, 404, "not_found", "agent-1:echo"),
         ({"tool_name": "ehco"}, 404, "not_found", "did you mean echo"),

@@ -83,6 +83,7 @@ def test_every_documented_operation_is_answered_and_no_other_method(agent: Serve
 def test_it_follows_the_rules_of_openapi(spec: dict[str, Any]) -> None:
     assert re.fullmatch(r"3\.1\.\d+", spec["openapi"])
     assert (spec["info"]["title"], spec["info"]["version"]) == ("Praxis agent", __version__)
+    assert "POST /mcp" in spec["info"]["description"]
     found = operations(spec)
     ids = [each["operationId"] for each in found.values()]
     assert len(set(ids)) == len(ids)

@@ -25,6 +25,7 @@ def praxis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     for name in ("PRAXIS_URL", "PRAXIS_TOKEN", "PRAXIS_STATE_DIR", "STATE_DIRECTORY", "AGENT_CONFIG", "HTTP_PORT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     monkeypatch.setenv("COLUMNS", "500")
     monkeypatch.chdir(tmp_path)
 

@@ -27,7 +27,13 @@ def on(folder: Path, name: str) -> tuple[str, ...]:
 def test_the_issuer_is_made_once_and_makes_tokens(praxis: Praxis, tmp_path: Path) -> None:
     said = praxis("network", "token", *on(tmp_path, "one"))
     assert (said.code, said.out) == (USAGE, "")
-    assert "this agent is no issuer" in said.err
+    assert f"the agent 'one' is no issuer: there is no {tmp_path}/one/state/ca" in said.err
+    assert "another agent is meant with --config FILE" in said.err
+    for verb in (["block", PEER], ["unblock", PEER], ["blocked"]):
+        said = praxis("network", *verb, *on(tmp_path, "one"))
+        assert (said.code, said.out) == (USAGE, "")
+        assert f"the agent 'one' has no state yet: there is no {tmp_path}/one/state; another agent" in said.err
+    assert list(tmp_path.iterdir()) == []
     said = praxis("network", "init", *on(tmp_path, "one"))
     assert (said.code, said.out) == (OK, "")
     assert "keep a copy of that folder offline" in said.err

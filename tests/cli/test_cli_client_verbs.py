@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from praxis.access.tokens import TokenStore
-from praxis.cli.client import DEFAULT_URL, USAGE, CommandError, find_agent
+from praxis.cli.client import DEFAULT_URL, UNREACHABLE, USAGE, CommandError, find_agent
 from praxis.cli.client_verbs import _quoted
 from praxis.dsl.tokens import tokens
 from tests.cli.cli_kit import EVIL, Network, answering
@@ -94,6 +95,14 @@ def test_tools_with_their_owners_and_the_first_line_of_what_they_do(ask: Praxis)
     assert rows.pop("TOOL") == "WHAT IT DOES"
     assert {"agent-1:fs/read_file", "agent-2:fs/read_file", "agent-2:odd/say"} <= rows.keys()
     assert rows["agent-2:odd/say"].split() == ["red", "[31m", "2J", "back"]
+
+
+def test_a_program_gets_what_tools_do_whole_and_a_terminal_cut(praxis: Praxis, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = json.dumps({"tools": [{"ref": "a:b/c", "description": "x" * 150 + "\nmore"}]}).encode()
+    with answering(body) as server:
+        assert praxis("tools", "--url", server.url).out.splitlines()[1] == f"a:b/c  {'x' * 150}"
+        monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+        assert praxis("tools", "--url", server.url).out.splitlines()[1] == f"a:b/c  {'x' * 99}…"
 
 
 def test_sources_with_their_states(praxis: Praxis, network: Network) -> None:
@@ -196,13 +205,19 @@ def test_the_local_agent_is_found_by_its_socket(tmp_path: Path, monkeypatch: pyt
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     base = tmp_path / ".local" / "state" / "praxis"
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "no agent looks here"))
     assert find_agent(None, None) == DEFAULT_URL
-    assert find_agent(None, "two") == f"unix:{base}/two/api.sock"
+    with pytest.raises(CommandError) as error:
+        find_agent(None, "two")
+    assert error.value.code == UNREACHABLE
+    assert f"neither {base}/two/api.sock nor {tmp_path}/tmp/praxis-dev-*/two/state/api.sock (one" in str(error.value)
     for name in ("one", "two"):
         (base / name).mkdir(parents=True)
     (base / "one" / "api.sock").touch()
     assert find_agent(None, None) == f"unix:{base}/one/api.sock"
+    with pytest.raises(CommandError, match=r"no agent 'two' runs here: .*; those that are there: one "):
+        find_agent(None, "two")
     (base / "two" / "api.sock").touch()
     with pytest.raises(CommandError, match="several agents run here: one, two; name one with --agent"):
         find_agent(None, None)
@@ -212,6 +227,42 @@ def test_the_local_agent_is_found_by_its_socket(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("PRAXIS_URL", "http://b")
     assert find_agent(None, None) == "http://b"
     assert find_agent(None, "one") == f"unix:{base}/one/api.sock"
+
+
+def test_agents_of_a_development_network_are_found_while_they_run(
+    praxis: Praxis, network: Network, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for number in (1, 2):
+        place = tmp_path / "tmp" / "praxis-dev-x" / f"agent-{number}"
+        place.mkdir(parents=True)
+        (place / "state").symlink_to(network.state(number))
+    gone = tmp_path / "tmp" / "praxis-dev-y" / "agent-1" / "state"
+    gone.mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as left:  # as after SIGKILL
+        monkeypatch.chdir(gone)
+        left.bind("api.sock")
+    assert "agent agent-2" in praxis("status", "--agent", "agent-2").out
+    assert "agent agent-1" in praxis("status", "--agent", "agent-1").out
+    said = praxis("status")
+    assert (said.code, said.err) == (
+        USAGE,
+        "praxis: several agents run here: agent-1, agent-2; name one with --agent\n",
+    )
+    monkeypatch.setattr("os.getuid", lambda: 12345)  # somebody else's, who would get the token
+    assert praxis("status", "--agent", "agent-2").code == UNREACHABLE
+
+
+def test_what_nobody_answers_says_where_an_agent_was_looked_for(
+    praxis: Praxis, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("praxis.cli.client.DEFAULT_URL", "http://127.0.0.1:1")
+    said = praxis("status")
+    assert said.code == UNREACHABLE
+    home = tmp_path / "home" / ".local" / "state" / "praxis"
+    places = f"{home}/*/api.sock, {tmp_path}/tmp/praxis-dev-*/*/state/api.sock"
+    assert f"no agent answers at http://127.0.0.1:1: Connection refused, and there is none of {places} (" in said.err
+    monkeypatch.setenv("PRAXIS_STATE_DIR", "elsewhere")
+    assert "and there is none of elsewhere/api.sock (" in praxis("status").err
 
 
 def test_a_token_gives_its_role(praxis: Praxis, network: Network, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,9 @@ def test_every_example_is_a_configuration(example: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_is_one(command: str) -> None:
-    assert callable(make_parser().parse_args(shlex.split(command)).verb)
+    options = make_parser().parse_args(shlex.split(command))
+    assert callable(options.verb)
+    assert getattr(options, "config", "agent.yaml") == "agent.yaml"  # else it would be about another agent
 
 
 def test_the_commands_were_found() -> None:

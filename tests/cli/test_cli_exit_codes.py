@@ -15,7 +15,7 @@ from typing import IO, Any
 import pytest
 
 from praxis.access.tokens import TokenStore
-from praxis.cli.client import DENIED, FAILED, INTERRUPTED, OK, TIMED_OUT, UNREACHABLE, USAGE
+from praxis.cli.client import DENIED, FAILED, INTERRUPTED, OK, TERMINATED, TIMED_OUT, UNREACHABLE, USAGE
 from tests.cli.cli_kit import EVIL, Network, Said, answering
 from tests.cli.conftest import Praxis
 from tests.support.network import PATIENCE
@@ -44,15 +44,18 @@ def failed(said: Said, code: int, reason: str) -> bool:
 
 
 def test_the_codes_are_those_of_the_documentation() -> None:
-    codes = (OK, FAILED, USAGE, UNREACHABLE, DENIED, TIMED_OUT, INTERRUPTED)
-    assert codes == (0, 1, 2, 3, 4, 5, 130)
+    codes = (OK, FAILED, USAGE, UNREACHABLE, DENIED, TIMED_OUT, INTERRUPTED, TERMINATED)
+    assert codes == (0, 1, 2, 3, 4, 5, 130, 143)
 
 
 def test_a_tool_that_says_that_it_failed_is_1_and_its_words_are_data(ask: Praxis) -> None:
     said = ask("call", "agent-2:fail")
-    assert (said.code, said.err) == (FAILED, "")
+    assert said.code == FAILED
+    assert said.err == "praxis: agent-2:fail says that it failed, on agent-2; its words are the output\n"
     assert said.out.startswith("red ")
-    assert json.loads(ask("call", "agent-2:fail", "-o", "json").out)["isError"] is True
+    structured = ask("call", "agent-2:fail", "-o", "json")
+    assert json.loads(structured.out)["isError"] is True
+    assert structured.err == said.err
     said = ask("exec", "CALL agent-2:fail\nCALL list_files")
     assert said.code == FAILED
     assert "  failed     agent-2:fail  on agent-2\n    red " in said.out
@@ -113,10 +116,50 @@ def test_wrong_arguments_are_2_with_the_usage(praxis: Praxis, arguments: list[st
     assert said.err.startswith("usage: praxis")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["peers", "--timeout", "abc"], "argument --timeout: expected a number of seconds above 0, got 'abc'"),
+        (["peers", "--timeout=-1"], "argument --timeout: expected a number of seconds above 0, got '-1'"),
+        (["network", "token", "--ttl", "1w"], "argument --ttl: expected a time up to 30d, such as 30m, 1h or 2d, got"),
+        (
+            ["network", "issue", "a", "--days", "0"],
+            "argument --days: expected a number of days from 1 to 3650, got '0'",
+        ),
+        (["dev", "--agents", "two"], "argument --agents: expected a number, got 'two'"),
+    ],
+)
+def test_a_wrong_argument_is_told_in_words(praxis: Praxis, arguments: list[str], said: str) -> None:
+    ended = praxis(*arguments)
+    assert ended.code == USAGE
+    assert said in ended.err
+
+
+def test_a_wrong_call_is_told_with_its_argument_and_not_with_a_place_in_a_program(ask: Praxis) -> None:
+    for arguments, said in (
+        (["read_file", "pth=x"], "praxis: read_file: argument pth: the tool has no argument 'pth' (it takes filename)"),
+        (["fs/write_file", "filename=x"], "praxis: fs/write_file: argument content: it is required and missing"),
+        (["agent-2:say", "text=a", "times=b"], "praxis: agent-2:say: argument times: expected "),
+        (["a:b:c:d"], "praxis: 'a:b:c:d' is not the name of a tool (write NAME"),
+        (["nope"], "praxis: no tool 'nope' can be reached ("),
+    ):
+        ended = ask("call", *arguments)
+        assert ended.err.startswith(said), ended.err
+        assert (ended.out, "line 1" in ended.err) == ("", False)
+
+
 def test_help_is_data_and_names_the_codes(praxis: Praxis) -> None:
     said = praxis("--help")
     assert (said.code, said.err) == (OK, "")
-    for word in ("2 usage", "3 not reachable", "4 denied", "5 timed out", "130 interrupted", "healthcheck", "exec"):
+    for word in (
+        "2 usage",
+        "3 not reachable",
+        "4 denied",
+        "5 timed out",
+        "130 interrupted, 143 terminated",
+        "healthcheck",
+        "exec",
+    ):
         assert word in said.out
 
 
@@ -177,7 +220,7 @@ def nobody() -> Iterator[str]:
 @pytest.mark.parametrize("arguments", ASKING, ids=" ".join)
 def test_nobody_there_is_3(praxis: Praxis, nobody: str, arguments: list[str]) -> None:
     assert failed(praxis(*arguments, "--url", nobody), UNREACHABLE, f"no agent answers at {nobody}: Connection refused")
-    assert failed(praxis(*arguments, "--agent", "none"), UNREACHABLE, "praxis/none/api.sock: No such file")
+    assert failed(praxis(*arguments, "--agent", "none"), UNREACHABLE, "no agent 'none' runs here: there is neither /")
 
 
 @pytest.mark.parametrize("arguments", ASKING, ids=" ".join)
@@ -320,8 +363,14 @@ def test_healthcheck_of_nobody_is_critical_and_of_no_address_unknown(praxis: Pra
 ENVIRON = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent"}
 
 
+@pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [(signal.SIGINT, INTERRUPTED, "interrupted"), (signal.SIGTERM, TERMINATED, "terminated")],
+)
 @pytest.mark.parametrize("arguments", [["exec", "CALL agent-2:wait"], ["call", "agent-2:wait"]], ids=["exec", "call"])
-def test_ctrl_c_is_130_and_cancels_where_the_tool_runs(network: Network, arguments: list[str]) -> None:
+def test_a_signal_cancels_where_the_tool_runs(
+    network: Network, arguments: list[str], number: int, code: int, word: str
+) -> None:
     odd = network.odd
     odd.started.clear()
     odd.ended.clear()
@@ -333,10 +382,10 @@ def test_ctrl_c_is_130_and_cancels_where_the_tool_runs(network: Network, argumen
         text=True,
     ) as asking:
         assert odd.started.wait(PATIENCE)
-        asking.send_signal(signal.SIGINT)
+        asking.send_signal(number)
         out, err = asking.communicate(timeout=PATIENCE)
-    assert (asking.returncode, out) == (INTERRUPTED, "")
-    assert err == "praxis: interrupted; what the agent ran for it is cancelled\n"
+    assert (asking.returncode, out) == (code, "")
+    assert err == f"praxis: {word}; what the agent ran for it is cancelled\n"
     assert odd.ended.wait(PATIENCE)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import stat
 from pathlib import Path
 
 import pytest
+import yaml
 
+from praxis import __version__
 from praxis.access.tokens import TokenStore
 from praxis.cli.client import OK, USAGE
 from praxis.config.load import OVERLAY, load
@@ -51,7 +54,8 @@ def test_check_says_whether_a_configuration_can_be_used(praxis: Praxis, config: 
     good = praxis("config", "check", "--config", str(config))
     assert (good.code, good.out) == (OK, "")
     assert good.err == f"praxis: {config} is good: agent ann\n"
-    assert praxis("config", "check").err.startswith("praxis: the built-in configuration is good: agent ")
+    built_in = praxis("config", "check", "--set", "state_dir=s").err
+    assert built_in.startswith("praxis: the built-in configuration is good: agent ")
 
 
 BAD = """\
@@ -76,7 +80,7 @@ def test_every_problem_is_told_at_once_with_its_place_and_is_2(praxis: Praxis, t
     assert head == "praxis: the configuration cannot be used:"
     assert [problem.split(": ")[0] for problem in problems] == [
         *("  bad.yaml:2", "  bad.yaml:4", "  bad.yaml:6"),
-        "  flag --sse-prot",
+        "  --set sse.prot",
     ]
     assert "did you mean" in problems[0] and "name" in problems[0]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.yaml"]
@@ -123,8 +127,19 @@ def test_show_says_where_each_value_comes_from(praxis: Praxis, config: Path, mon
     assert found["agent.name"] == "agent.yaml:2"
     assert found["http.port"] == "agent.yaml:5"
     assert found["websocket.port"] == "environment WEBSOCKET_PORT"
-    assert found["sse.port"].startswith("flag ")
+    assert found["sse.port"].startswith("--set ")
     assert found["http.host"] == "default"
+
+
+def test_show_and_its_sources_come_as_json_and_yaml_too(praxis: Praxis, config: Path) -> None:
+    from_json = json.loads(praxis("config", "show", "-o", "json", "--config", str(config)).out)
+    shown = praxis("config", "show", "-o", "yaml", "--config", str(config))
+    assert shown == praxis("config", "show", "--config", str(config))
+    assert yaml.safe_load(shown.out) == from_json
+    assert (from_json["agent"]["name"], from_json["p2p"]["security"]["network_keys"]) == ("ann", ["***"])
+    sources = json.loads(praxis("config", "show", "--sources", "-o", "json", "--config", str(config)).out)
+    assert (sources["agent.name"], sources["http.host"]) == ("agent.yaml:2", "default")
+    assert yaml.safe_load(praxis("config", "show", "--sources", "-o", "yaml", "--config", str(config)).out) == sources
 
 
 def test_changes_made_at_run_time_stand_over_the_file_and_under_the_rest(
@@ -137,7 +152,7 @@ def test_changes_made_at_run_time_stand_over_the_file_and_under_the_rest(
     found = rows(praxis("config", "show", "--sources", "--config", str(config), "--set", "sse.port=0"))
     assert found["http.port"] == f"overlay {OVERLAY}:2"
     assert found["websocket.port"] == "environment WEBSOCKET_PORT"
-    assert found["sse.port"].startswith("flag ")
+    assert found["sse.port"].startswith("--set ")
     assert "port: 8200\n" in praxis("config", "show", "--config", str(config)).out
     overlay.write_text("http: {prot: 1}\n")
     said = praxis("config", "check", "--config", str(config))
@@ -187,6 +202,9 @@ def test_a_token_is_shown_once_and_lets_in_until_it_is_revoked(praxis: Praxis, c
     head, row = listed.out.splitlines()
     assert (head.split(), row.split()[1:]) == (["ID", "ROLE", "NAME"], ["admin", "ann"])
     assert made.out.strip() not in listed.out
+    (token,) = json.loads(praxis("token", "ls", "-o", "json", "--config", str(config)).out)
+    assert token == {"id": row.split()[0], "role": "admin", "name": "ann"}
+    assert praxis("token", "ls", "-o", "yaml", "--config", str(config)).out.startswith("- id: ")
     gone = praxis("token", "revoke", row.split()[0], "--config", str(config))
     assert (gone.code, gone.out, gone.err) == (OK, "", f"praxis: revoked {row.split()[0]}\n")
     assert store.verify(made.out.strip()) is None
@@ -226,3 +244,7 @@ def test_a_network_has_1_to_50_agents(praxis: Praxis, number: str) -> None:
     said = praxis("dev", "--agents", number)
     assert (said.code, said.out) == (USAGE, "")
     assert "--agents takes 1 to 50" in said.err
+
+
+def test_the_version_is_a_verb_and_a_flag(praxis: Praxis) -> None:
+    assert praxis("--version") == praxis("version") == Said(OK, f"{__version__}\n", "")

@@ -54,6 +54,16 @@ def test_a_key_is_replaced_in_three_steps(praxis: Praxis, state: Path) -> None:
     assert (state / "network.key").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.parametrize("verb", [["key"], ["rotate", "add"], ["rotate", "add", "--stdin"], ["rotate", "use"]])
+def test_an_agent_without_a_key_gets_none_from_a_look_at_it(praxis: Praxis, tmp_path: Path, verb: list[str]) -> None:
+    said = praxis("network", *verb, stdin=KEY.text.encode())
+    place = tmp_path / "home" / ".local" / "state" / "praxis" / "praxis-agent"
+    assert (said.code, said.out) == (USAGE, "")
+    assert f"the agent 'praxis-agent' has no network key yet: there is no {place}/network.key. It makes one" in said.err
+    assert "--config FILE, AGENT_CONFIG or --set agent.name=NAME" in said.err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_others_read_the_new_key_and_reading_it_twice_is_once(praxis: Praxis, state: Path) -> None:
     new = NetworkKey(bytes(32))
     for _ in range(2):

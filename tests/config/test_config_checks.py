@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.config.reading import Write, problems, read
+from praxis.config.load import ConfigError, load
+from praxis.config.schema import Config
+from praxis.config.strict import Problem
+from praxis.wire.beacon import ANNOUNCE, Beacon, network_tag
+from tests.config.reading import ENVIRON, Write, problems, read
 
 
 @pytest.mark.parametrize(
@@ -98,3 +102,131 @@ def test_a_state_directory_behind_a_link(write: Write, tmp_path: Path) -> None:
     os.symlink(tmp_path, tmp_path / "link")
     (found,) = problems(write("agent: {shared_dir: .}\nstate_dir: link/state\n"))
     assert "would be in it" in found
+
+
+@pytest.mark.parametrize(
+    "host", ["", " ", "no host", "http://a", "a:80", "[::1]", "127.0.0", "1.2.3.4.5", "::g", "-a", "a..b", "a" * 254]
+)
+def test_what_is_no_host(host: str) -> None:
+    (found,) = problems(None, p2p__host=host)
+    assert "p2p.host: expected a host, got " in found
+
+
+@pytest.mark.parametrize("host", ["localhost", "0.0.0.0", "::", "fe80::1%eth0", "a_b.example.", "münchen.example"])
+def test_what_may_be_a_host(host: str) -> None:
+    assert read(None, sse__host=host).config.sse.host == host
+
+
+ODD = ["1.2.3:1", "[a]:1", "a\nb:1", ".".join(["a" * 60] * 3) + ":1"]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "x",
+        "a:",
+        ":1",
+        "a:0",
+        "a:65536",
+        "::1:4001",
+        "px" + "a" * 52 + "@a:1",
+        "a b:1",
+        "0.0.0.0:1",
+        "[::]:1",
+        "ä:1",
+        *ODD,
+    ],
+)
+def test_what_cannot_be_advertised(address: str) -> None:
+    (found,) = problems(None, p2p__advertise_addrs=[address])
+    assert "p2p.advertise_addrs[0]: expected HOST:PORT or [V6]:PORT, got " in found
+
+
+def test_what_is_advertised_fits_a_beacon_beside_the_address_of_the_listener() -> None:
+    long = [f"{number}{'a' * 62}.{'b' * 45}.example:{number}0000" for number in (1, 2, 3)]
+    assert len("\n".join(long)) == 3 * 123 + 2
+    config = read(None, p2p__advertise_addrs=long).config.p2p
+    addresses = (*config.advertise_addrs, "127.0.0.1:65535")
+    assert Beacon(ANNOUNCE, 1, network_tag(b"k"), bytes(32), 1, 1, 1, addresses).pack(b"k")
+    (found,) = problems(None, p2p__advertise_addrs=long, p2p__host="a-host-with-a-long-name.example")
+    assert "p2p.advertise_addrs: 411 characters with p2p.host, more than the 400 that a beacon has room for" in found
+    (found,) = problems(None, p2p__advertise_addrs=["a:1"] * 9)
+    assert "p2p.advertise_addrs: expected at most 8 addresses, got 9" in found
+
+
+# Together with values that are wrong by themselves
+
+
+def test_keys_are_compared_also_beside_keys_that_are_wrong(write: Write) -> None:
+    text = (
+        "lmm: {}\n"
+        "p2p:\n"
+        "  bootstrap_nodes: ['a:1', 5, x]\n"
+        "http: {port: 8090, max_body: none, host: '${NOBODY_SET_THIS}', nmae: x}\n"
+        "mcp:\n"
+        "  servers:\n"
+        "    - {name: a, command: x}\n"
+        "    - 7\n"
+        "    - {name: a, comand: x}\n"
+        "    - {command: x}\n"
+        "    - {name: b}\n"
+        "sse: {port: 4001}\n"
+    )
+    assert problems(write(text)) == [
+        "agent.yaml:1: lmm: unknown key 'lmm'",
+        "agent.yaml:3: p2p.bootstrap_nodes[1]: expected text, got 5 (put it in quotes)",
+        "agent.yaml:3: p2p.bootstrap_nodes[2]: expected HOST:PORT or PEER_ID@HOST:PORT, got 'x'",
+        "agent.yaml:4: http.host: NOBODY_SET_THIS is not set; ${NOBODY_SET_THIS:-default} does without",
+        "agent.yaml:4: http.nmae: unknown key 'nmae'",
+        "agent.yaml:4: http.max_body: expected a whole number, got 'none'",
+        "agent.yaml:8: mcp.servers[1]: expected a mapping, got 7",
+        "agent.yaml:9: mcp.servers[2].comand: unknown key 'comand' (did you mean 'command'?)",
+        "agent.yaml:9: mcp.servers[2].name: 'a' is already the name of mcp.servers[0]",
+        "agent.yaml:10: mcp.servers[3].name: is missing",
+        "agent.yaml:11: mcp.servers[4].command: is missing: a server with transport stdio is a program",
+        "agent.yaml:12: sse.port: port 4001 is already taken by p2p.port",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http: {port: 99999}\nsse: {port: 8000}\n",
+        "http: {port: 8090}\nwebsocket: {prot: 8091}\n",
+        "http: {port: 8090}\nwebsocket: {enabled: flase}\n",
+        "http: {port: 8090}\nwebsokcet: {port: 8091}\n",
+        "websocket: {ping_interval: 70, pong_timeuot: 90}\n",
+        "agent: {shared_dir: /srv, nmae: x}\nstate-dir: /srv/x\n".replace("nmae: x", "name: x"),
+        "p2p: {security: {mdoe: ca, allow: [agent-1]}}\n",
+        "agent: {name: a b, shared_dir: /home/x/.local/state/praxis}\n",
+        "mcp: {servers: [{name: 5, command: x}, {name: a b, command: x}]}\n",
+        "mcp: {limits: {max_servers_per_node: 0}}\n",
+    ],
+)
+def test_what_follows_from_a_wrong_key_is_not_told(text: str, write: Write) -> None:
+    wrong = 2 if "servers: [" in text else 1
+    assert len(problems(write(text))) == wrong
+
+
+def test_a_look_finds_more(write: Write) -> None:
+    seen = []
+
+    def look(config: Config, state_dir: Path) -> list[Problem]:
+        seen.append((config.http.port, state_dir))
+        path = ("mcp", "servers", 0, "command")
+        return [Problem(path, "is not there"), Problem(("sse", "port"), "is bad"), Problem(("http", "port"), "follows")]
+
+    path = write("mcp:\n  servers:\n    - 5\n    - {name: a, command: x}\nhttp: {port: x}\nagent: {name: ann}\n")
+    with pytest.raises(ConfigError) as error:
+        load(path, environ=ENVIRON, look=look)
+    assert [text.partition(": ")[2] for text in error.value.problems] == [
+        "sse.port: is bad",
+        "mcp.servers[0]: expected a mapping, got 5",
+        "mcp.servers[1].command: is not there",
+        "http.port: expected a whole number, got 'x'",
+    ]
+    assert seen == [(8000, Path("/home/x/.local/state/praxis/ann"))]
+    assert error.value.state_dir == seen[0][1]
+    with pytest.raises(ConfigError) as error:
+        load(write("agent: {name: 5}\n"), environ=ENVIRON)
+    assert error.value.state_dir is None

@@ -27,7 +27,7 @@ def test_layers_stand_above_each_other_key_by_key(write: Write) -> None:
     loaded = load(path, environ=ENVIRON | environ, flags={"http.port": 4, "http.host": None}, overlay=overlay)
     assert loaded.config.http == Http(enabled=False, host="c", port=4, max_body=2)
     assert {key: source for key, source in loaded.sources.items() if key.startswith("http.")} == {
-        "http.port": "flag --http-port",
+        "http.port": "--set http.port",
         "http.host": "environment HTTP_HOST",
         "http.max_body": "overlay overlay.yaml:4",
         "http.enabled": "agent.yaml:5",
@@ -169,6 +169,7 @@ def test_bad_variables_are_named_all_at_once() -> None:
         "environment HTTP_PORT: http.port: expected a whole number, got 'eighty'",
         "environment SSE_PORT: sse.port: expected a port from 0 to 65535, got 70000",
         "environment LOG_LEVEL: logging.level: expected one of 'debug', 'info', 'warning', 'error', got 'loud'",
+        "environment BOOTSTRAP_PEERS: p2p.bootstrap_nodes[0]: expected HOST:PORT or PEER_ID@HOST:PORT, got 'x'",
     ]
     assert problems(None, {"BOOTSTRAP_PEERS": "a:1,b"}) == [
         "environment BOOTSTRAP_PEERS: p2p.bootstrap_nodes[1]: expected HOST:PORT or PEER_ID@HOST:PORT, got 'b'"
@@ -188,8 +189,8 @@ def test_flags_are_text_or_values() -> None:
     assert (config.http.port, config.p2p.enabled, config.p2p.bootstrap_nodes) == (8123, False, ("a:1",))
     assert config.agent.shared_dir == Path.cwd() / "s"
     assert problems(None, http__max_body="x", p2p__discovery__prot=1) == [
-        "flag --p2p-discovery-prot: p2p.discovery.prot: unknown key 'prot' (did you mean 'port'?)",
-        "flag --http-max-body: http.max_body: expected a whole number, got 'x'",
+        "--set p2p.discovery.prot: p2p.discovery.prot: unknown key 'prot' (did you mean 'port'?)",
+        "--set http.max_body: http.max_body: expected a whole number, got 'x'",
     ]
 
 

@@ -163,7 +163,7 @@ def test_blocks_know_their_place() -> None:
         ("CALL a -> b -> c", 1, 13, "found '->'", "", "a new line"),
         ("}", 1, 1, "closes nothing", "quotes", "CALL"),
         ("CALL a }", 1, 8, "closes nothing", "quotes", "CALL"),
-        ("CALL a\n PARALLEL { CALL b\n", 2, 2, "PARALLEL is never closed", "", "}"),
+        ("CALL a\n PARALLEL { CALL b\n", 2, 2, "PARALLEL is never closed", "write }", "}"),
         ("PARALLEL CALL a", 1, 10, "needs a block, found 'CALL'", "", "{"),
         ("PARALLEL", 1, 9, "found the end of the program", "", "{"),
         ("PARALLEL ; {CALL a}", 1, 10, "found ';'", "", "{"),

@@ -117,6 +117,11 @@ def test_what_is_no_token_is_told_with_its_place(text: str, line: int, column: i
     assert words in error.detail
 
 
+def test_a_quote_that_is_never_closed_is_told_with_what_to_write() -> None:
+    assert refused('a "b').hint == 'end the text with "; a " in it is written \\"'
+    assert "an apostrophe goes in double quotes" in refused("a it's").hint
+
+
 def test_a_text_may_have_its_limit_and_not_a_byte_more() -> None:
     assert len(list(tokens("#" * MAX_TEXT))) == 1
     for text in ("#" * (MAX_TEXT + 1), "#" + "é" * (MAX_TEXT // 2)):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import socket
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -103,6 +105,32 @@ UPGRADE = get(
     b"Sec-WebSocket-Version: 13",
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
 )
+SAID = {
+    "websocket and a stray line": "illegal request line",
+    "request and garbage behind it": "illegal request line",
+    "HTTP/2 preface": "HTTP/2.0 is not spoken here",
+    "HTTP/2 preface with settings": "HTTP/2.0 is not spoken here",
+    "another version": "HTTP/3.7 is not spoken here",
+    "CONNECT": "this agent is no proxy",
+    "garbage": "illegal request line",
+    "TLS": "illegal request line",
+    "no Host": "Missing mandatory Host: header",
+    "two Hosts": "Found multiple Host: headers",
+    "oversized head": "the head of the request has more than 16384 bytes",
+    "endless head": "the head of the request has more than 16384 bytes",
+    "endless first line": "the head of the request has more than 16384 bytes",
+    "bad Content-Length": "bad Content-Length",
+    "Content-Length of 5000 digits": "bad Content-Length",
+    "two Content-Lengths": "conflicting Content-Length headers",
+    "bad chunk": "illegal chunk header",
+    "unknown coding": "Only Transfer-Encoding: chunked is supported",
+    "Content-Length too large": "a body of 100001 bytes; 100000 are allowed",
+    "the same, and some of it": "a body of 1000000000 bytes; 100000 are allowed",
+    "the same, asking first": "a body of 1000000000 bytes; 100000 are allowed",
+    "chunks beyond the limit": "a body of more than the 100000 bytes that are allowed",
+    "many small chunks": "a body of more than the 100000 bytes that are allowed",
+}
+"""What the body of a refusal says was wrong."""
 SENT_AND_ANSWERED: dict[str, tuple[bytes, bytes]] = {
     "h2c": (get(b"Upgrade: h2c", b"HTTP2-Settings: A"), b"HTTP/1.1 200"),
     "h2c with Connection": (
@@ -143,6 +171,17 @@ SENT_AND_ANSWERED: dict[str, tuple[bytes, bytes]] = {
 }
 
 
+def refusal(said: bytes) -> dict[str, Any]:
+    """The problem in the last answer, which tells all that a problem of ours does."""
+    answer = re.split(rb"(?=HTTP/1\.1 \d{3} )", said)[-1]
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"content-type: application/problem+json" in head.lower()
+    problem: dict[str, Any] = json.loads(body)
+    assert problem.keys() == {"type", "title", "status", "code", "detail", "hint"}
+    assert problem["title"] != problem["detail"]
+    return problem
+
+
 @pytest.mark.parametrize("kind", SENT_AND_ANSWERED)
 async def test_no_request_disturbs_another_connection(kind: str, caplog: pytest.LogCaptureFixture) -> None:
     sent, wanted = SENT_AND_ANSWERED[kind]
@@ -162,10 +201,28 @@ async def test_no_request_disturbs_another_connection(kind: str, caplog: pytest.
                 said += await everything(stream)
             nursery.cancel_scope.cancel()
         assert wanted in said
+        if kind in SAID:
+            problem = refusal(said)
+            assert SAID[kind] in problem["detail"]
+            assert f"HTTP/1.1 {problem['status']} ".encode() in said
         assert (await good.get("/after"))[2] == b"GET /after "
         await good.stream.aclose()
         await server.idle()
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+async def test_a_refused_head_has_no_body_and_a_refused_url_is_read_before_the_end() -> None:
+    async with serving(echo) as server:
+        stream = await server.connect()
+        async with stream:
+            await stream.send_all(b"HEAD / HTTP/3.7\r\n" + HOST + b"\r\n")
+            assert (await everything(stream)).endswith(b"\r\n\r\n")
+        stream = await server.connect()
+        async with stream:
+            with trio.fail_after(PATIENCE):
+                await stream.send_all(b"GET /" + b"x" * 3_000_000)  # not one byte of it is refused with a reset
+            assert refusal(await everything(stream))["status"] == 431
+        await server.idle()
 
 
 async def test_upgrades_reach_the_application_as_plain_requests() -> None:
@@ -256,15 +313,17 @@ async def test_idle_time_counts_from_the_last_answer(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("reset", [False, True])
 async def test_a_truncated_body_never_reaches_the_application(sent: bytes, reset: bool) -> None:
     async with serving(echo) as server, client_of(server) as good:
+        assert (await good.get("/before"))[0] == 200
         stream = await server.connect()
         await stream.send_all(sent)
+        assert (await good.get("/beside"))[0] == 200
         if reset:
             stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         await stream.aclose()
-        assert (await good.get("/good"))[0] == 200
+        assert (await good.get("/after"))[0] == 200
         await good.stream.aclose()
         await server.idle()
-        assert server.paths == ["/good"]
+        assert server.paths == ["/before", "/beside", "/after"]
 
 
 async def test_a_client_that_leaves_is_told_to_the_application() -> None:

@@ -13,18 +13,12 @@ import pytest
 import trio
 import trio.testing
 
+from praxis.dev import free_discovery_port
 from praxis.net import udp
 from praxis.net.families import IPv4
 from praxis.net.udp import JOIN_INTERVAL, Datagram, SegmentSockets
 
 GROUP = "239.255.80.88"
-
-
-def free_port() -> int:
-    """A UDP port that nobody uses now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 class Inbox:
@@ -65,7 +59,7 @@ async def listening(
 
 @pytest.mark.parametrize(("multicast", "broadcast"), [(True, False), (False, True), (True, True)])
 async def test_all_who_share_the_port_hear_what_goes_to_everybody(multicast: bool, broadcast: bool) -> None:
-    port, ways = free_port(), multicast + broadcast
+    port, ways = free_discovery_port(), multicast + broadcast
     async with (
         listening(port, multicast=multicast, broadcast=broadcast) as (a, at_a),
         listening(port, multicast=multicast, broadcast=broadcast) as (_, at_b),
@@ -79,7 +73,7 @@ async def test_all_who_share_the_port_hear_what_goes_to_everybody(multicast: boo
 
 
 async def test_an_answer_reaches_the_process_that_asked() -> None:
-    port = free_port()
+    port = free_discovery_port()
     async with listening(port, broadcast=False) as (a, at_a), listening(port, broadcast=False) as (b, at_b):
         for round in range(8):  # with one socket the kernel would give half of them to the other process
             await a.send_everywhere(b"question")
@@ -90,12 +84,13 @@ async def test_an_answer_reaches_the_process_that_asked() -> None:
 
 
 async def test_only_the_named_interfaces_are_used_and_heard(caplog: pytest.LogCaptureFixture) -> None:
-    port = free_port()
+    port = free_discovery_port()
     async with (
         listening(port, interfaces=("no-such-one",)) as (deaf, at_deaf),
         listening(port, interfaces=("lo", "no-such-one")) as (hearing, at_hearing),
     ):
         assert (await deaf.send_everywhere(b"x")).paths == 0
+        assert deaf.missing == hearing.missing == {"no-such-one"}
         assert (await hearing.send_everywhere(b"one")).paths == 2
         await at_hearing.take(2)
         await hearing.send_to(b"to one of us", "127.0.0.1", port)
@@ -116,7 +111,7 @@ async def test_a_taken_port_is_an_os_error() -> None:
 
 
 async def test_nothing_is_sent_before_and_after_listening() -> None:
-    port = free_port()
+    port = free_discovery_port()
     async with listening(port) as (sockets, inbox):
         assert await sockets.send_to(b"x", "127.0.0.1", port)
         await inbox.take(1)
@@ -125,7 +120,7 @@ async def test_nothing_is_sent_before_and_after_listening() -> None:
 
 
 async def test_listening_works_again_after_it_ended() -> None:
-    port, inbox = free_port(), Inbox()
+    port, inbox = free_discovery_port(), Inbox()
     sockets = SegmentSockets(port, [IPv4(GROUP)], interfaces=("lo",))
     for _ in range(2):
         async with trio.open_nursery() as nursery:
@@ -150,7 +145,7 @@ def sending_by(monkeypatch: pytest.MonkeyPatch, sockets: SegmentSockets, sock: o
 
 
 async def test_a_failed_send_is_told_and_not_raised(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with listening(free_port()) as (sockets, _):
+    async with listening(free_discovery_port()) as (sockets, _):
         sending_by(monkeypatch, sockets, BrokenSocket())
         sent = await sockets.send_everywhere(b"x")
         assert sent.paths == 0
@@ -169,7 +164,7 @@ class StuckSocket:
 async def test_a_send_that_finds_no_room_is_given_up(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:
-    async with listening(free_port()) as (sockets, _):
+    async with listening(free_discovery_port()) as (sockets, _):
         sending_by(monkeypatch, sockets, StuckSocket())
         started = trio.current_time()
         sent = await sockets.send_everywhere(b"x")
@@ -187,7 +182,7 @@ async def test_a_new_interface_is_told_and_an_old_one_is_not(
     def tell() -> None:
         times.append(trio.current_time())
 
-    sockets = SegmentSockets(free_port(), [IPv4(GROUP)])
+    sockets = SegmentSockets(free_discovery_port(), [IPv4(GROUP)])
     async with trio.open_nursery() as nursery:
         started = trio.current_time()
         await nursery.start(sockets.listen, lambda datagram: None, tell)
@@ -205,7 +200,7 @@ async def test_a_new_interface_is_told_and_an_old_one_is_not(
 async def test_interfaces_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     crowd = [(index, f"veth{index}") for index in range(udp.MAX_INTERFACES + 1_000_000, 1_000_000, -1)]
     monkeypatch.setattr(socket, "if_nameindex", lambda: [*crowd, (1, "lo")])
-    async with listening(free_port(), interfaces=()) as (sockets, inbox):
+    async with listening(free_discovery_port(), interfaces=()) as (sockets, inbox):
         sent = await sockets.send_everywhere(b"x")
         assert sent.paths == 2
         assert len(sent.errors) == 2 * (udp.MAX_INTERFACES - 1)

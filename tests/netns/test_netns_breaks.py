@@ -12,9 +12,10 @@ from tests.support.namespaces import Place, Switch, needs_namespaces
 
 pytestmark = needs_namespaces
 
-AT_ONCE = 1.0
-"""Seconds within which what the other side's kernel says is passed on."""
-SILENCE = 4.0
+AT_ONCE = 5.0
+"""Seconds within which what the other side's kernel says is passed on. It takes milliseconds; the rest is the share of
+a busy machine. That it was the kernel and not silence is seen from the reason."""
+SILENCE = 10.0
 """Seconds until silence is taken for the end, with `QUICK`: a pause of 1.2, a ping of 1, and the machine's share."""
 UNKNOWN_FATE = "whether the call ran there is not known"
 
@@ -59,7 +60,7 @@ def test_a_call_fails_at_once_when_the_peers_process_dies(network: Network) -> N
     assert "b:echo" in a.problem_of("b:echo", text="x").detail
     b.begin()
     b.wait_ready()
-    until_all_connected(*network.agents, patience=5)
+    until_all_connected(*network.agents, patience=10)
     assert a.call("b:echo", text="back") == "back"
 
 
@@ -71,7 +72,7 @@ def test_a_call_fails_at_once_when_the_connection_is_reset(network: Network) -> 
     problem = call.problem(AT_ONCE)
     assert problem.code == "unavailable"
     assert problem.detail == f"the line to b is lost: [Errno 104] Connection reset by peer; {UNKNOWN_FATE}"
-    until_all_connected(*network.agents, patience=5)
+    until_all_connected(*network.agents, patience=10)
     assert a.call("b:echo", text="back") == "back"
 
 

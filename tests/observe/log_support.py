@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 from praxis.observe.logs import Logs, Secrets, configure
 
@@ -36,7 +36,7 @@ def installed(
     bus: Bus | None = None,
     secrets: Secrets | None = None,
     journal: bool | None = False,
-    stream: io.StringIO | None = None,
+    stream: TextIO | None = None,
 ) -> Iterator[Logs]:
     with configure(
         level=level,

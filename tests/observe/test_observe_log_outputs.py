@@ -6,6 +6,7 @@ import io
 import os
 import stat
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ def test_a_full_disk_costs_lines_which_are_counted() -> None:
         for _ in range(5):
             log.info("a line")
         assert installation.flush()
-        assert installation.lost == 5
+        assert installation.lost["file"] == 5
+        assert installation.file_trouble == "No space left on device"
     assert stream.getvalue().count("praxis.test: a line") == 5
     assert stream.getvalue().count("log file /dev/full: No space left on device; records are lost until") == 1
 
@@ -52,11 +54,35 @@ def test_a_file_that_cannot_be_opened_is_tried_again(tmp_path: Path) -> None:
         file.parent.mkdir()
         log.info("three")
         assert installation.flush()
-        assert installation.lost == 2
+        assert installation.lost["file"] == 2
+        assert installation.file_trouble == ""
     notice, line = file.read_text().splitlines()
     assert notice.endswith("WARNING praxis.observe.logs: 2 log records were lost here")
     assert line.endswith("three")
     assert "log file " + str(file) + ": No such file or directory" in stream.getvalue()
+
+
+def test_a_file_that_works_again_is_well_again_also_when_nothing_is_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_writer, "RETRY_SECONDS", 0.01)
+    output = FileOutput(tmp_path / "folder" / "log")
+    told: list[Exception] = []
+    writer = LineWriter(output, "test", failed=told.append, missing=lambda lines: f"{lines} lost\n")
+    writer.put("one\n")
+    assert writer.flush()
+    while not told:
+        assert writer.flush()
+    assert writer.trouble == "No such file or directory"
+    (tmp_path / "folder").mkdir()
+    deadline = time.monotonic() + 10
+    while writer.trouble:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)  # what another thread does in its own time
+    writer.close()
+    assert writer.lost == 1, "a try is no record"
+    assert len(told) == 1
+    assert (tmp_path / "folder" / "log").read_text() == "1 lost\n"
 
 
 def test_a_rotated_file_is_opened_anew(tmp_path: Path) -> None:
@@ -88,7 +114,7 @@ def test_a_pipe_nobody_reads_from_holds_nothing_up(tmp_path: Path) -> None:
     with installed(file=tmp_path / "log") as installation:
         log.info("x")
         assert installation.flush()
-        assert installation.lost == 1
+        assert installation.lost["file"] == 1
 
 
 def test_a_stream_that_is_closed_costs_lines() -> None:
@@ -97,7 +123,7 @@ def test_a_stream_that_is_closed_costs_lines() -> None:
         stream.close()
         log.info("x")
         assert installation.flush()
-        assert installation.lost == 1
+        assert installation.lost["stream"] == 1
 
 
 class Stuck(io.StringIO):
@@ -122,8 +148,11 @@ def test_a_paused_terminal_stops_nobody(monkeypatch: pytest.MonkeyPatch, tmp_pat
         assert stream.reached.wait(10)
         for number in range(10):
             log.info("line %d", number)
-            assert installation._writers[1].flush()
-        assert installation.lost == 7
+            assert installation._file is not None
+            assert installation._file.flush()
+        assert installation.lost["stream"] == 7
+        assert installation._stream.trouble == "3 records wait to be written"
+        assert installation.file_trouble == ""
         stream.resumed.set()
         assert installation.flush()
         log.info("last")
@@ -203,7 +232,7 @@ async def test_what_waits_for_the_loop_is_bounded(monkeypatch: pytest.MonkeyPatc
             thread.start()
             thread.join()  # the loop stands still meanwhile
             await trio.testing.wait_all_tasks_blocked()
-        assert installation.lost == 6
+        assert installation.lost["events"] == 6
     assert [event["message"] for event in bus.events] == ["line 0", "line 1"] * 2
 
 
@@ -217,6 +246,6 @@ def test_without_a_loop_there_is_no_event() -> None:
         log.warning("before")
         trio.run(main)
         log.warning("after")
-        assert installation.lost == 0
+        assert not any(installation.lost.values())
     assert [event["message"] for event in bus.events] == ["meanwhile"]
     assert stream.getvalue().count("WARNING") == 3

@@ -173,23 +173,36 @@ def test_priorities() -> None:
     assert all(line.startswith("<3>  | ") for line in lines[6:])
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_the_journal_is_found_in_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def first_line(stream: io.StringIO) -> str:
-        with installed(stream=stream, journal=None, file=tmp_path / "log"):
+def test_the_journal_is_the_stream_that_the_environment_means(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def first_line(name: str) -> str:
+        with (tmp_path / name).open("w") as stream, installed(stream=stream, journal=None, file=tmp_path / "log"):
             log.info("x")
-        return stream.getvalue()
+        return (tmp_path / name).read_text()
 
     monkeypatch.delenv("JOURNAL_STREAM", raising=False)
-    assert first_line(io.StringIO()).startswith("20")
-    monkeypatch.setenv("JOURNAL_STREAM", "9:12345")
-    assert first_line(io.StringIO()) == "<6>INFO    praxis.test: x\n"
-    assert first_line(Terminal()).startswith("20")
+    assert first_line("journal").startswith("20")
+    status = (tmp_path / "journal").stat()
+    monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
+    assert first_line("journal") == "<6>INFO    praxis.test: x\n"
+    assert first_line("another").startswith("20"), "inherited, with another standard error"
     assert all(line.startswith("20") for line in (tmp_path / "log").read_text().splitlines())
+    for meant in (
+        "",
+        "9",
+        f"{status.st_dev}:",
+        f"{status.st_dev}:{status.st_ino}0",
+        f"{status.st_ino}:{status.st_dev}",
+    ):
+        monkeypatch.setenv("JOURNAL_STREAM", meant)
+        assert first_line("journal").startswith("20")
+
+
+def test_a_stream_that_is_no_file_is_not_the_journal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JOURNAL_STREAM", "9:12345")
+    stream = io.StringIO()
+    with installed(stream=stream, journal=None):
+        log.info("x")
+    assert stream.getvalue().startswith("20")
 
 
 # Secrets

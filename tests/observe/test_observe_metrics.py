@@ -119,3 +119,18 @@ def test_what_cannot_be_is_refused() -> None:
     metrics.gauge("g", "G.", lambda: {("a", "b"): 1.0}, ("x",))
     with pytest.raises(ValueError, match="expected values"):
         metrics.render()
+
+
+def test_a_counter_that_somebody_else_keeps_is_shown_as_one() -> None:
+    metrics = Metrics()
+    lost: dict[tuple[str, ...], float] = {("file",): 2.0}
+    metrics.counted("lost_total", "Lost.", lambda: lost, ("output",))
+    assert metrics.render().splitlines() == [
+        "# HELP lost_total Lost.",
+        "# TYPE lost_total counter",
+        'lost_total{output="file"} 2',
+    ]
+    lost[("file",)] = 3.0
+    assert 'lost_total{output="file"} 3' in metrics.render()
+    with pytest.raises(ValueError, match="another shape"):
+        metrics.gauge("lost_total", "Lost.", lambda: lost, ("output",))

@@ -72,6 +72,7 @@ class Station:
         self.hear: Callable[[Datagram], None] | None = None
         self.new_interface: Callable[[], None] = lambda: None
         self.failure: OSError | None = None
+        self.missing: frozenset[str] = frozenset()
         for host in hosts:
             segment.stations[host, self.port] = self
 
@@ -144,7 +145,6 @@ def make_agent(
     own, metrics, bus = identity(number), Metrics(), EventBus(clock=lambda: 0.0)
     service = Discovery(
         settings or Settings(),
-        loopback_only=True,
         identity=own,
         boot=boot,
         tcp_port=4000 + number,
@@ -155,7 +155,7 @@ def make_agent(
         clock=lambda: EPOCH + trio.current_time() + skew,
         chance=random.Random(number),
         transport=station,
-        **more,
+        **{"loopback_only": True, **more},
     )
     return Agent(service, own.peer_id, station, metrics, bus, found, gone)
 
@@ -255,6 +255,28 @@ async def test_failed_sends_are_told_once_and_never_end_the_announcer(
             await trio.sleep(40)
             assert len(segment.times(ANNOUNCE)) >= 1
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+
+
+async def test_interfaces_that_are_not_used_are_told_while_they_are_not(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    segment = Segment()
+    named = Settings(interfaces=("lo", "eth0", "nosuch0"))
+    station = Station(segment, "192.0.2.1")
+    wide = make_agent(1, station, settings=named, loopback_only=False)
+    station.missing = frozenset({"nosuch0"})
+    narrow = make_agent(2, Station(segment, "127.0.0.1"), settings=named)
+    async with running(wide, narrow):
+        assert wide.discovery.trouble == (
+            "the network interface nosuch0 is not there; p2p.discovery.interfaces names what is to be used"
+        )
+        station.missing = frozenset()
+        assert wide.discovery.trouble == ""
+        what = "the network interfaces eth0, nosuch0 are not used while p2p.host is a loopback address"
+        assert narrow.discovery.trouble.startswith(what)
+        (record,) = (record for record in caplog.records if record.levelname == "WARNING")
+        assert record.getMessage() == f"discovery: {narrow.discovery.trouble}"
+    assert make_agent(3, Station(segment, "127.0.0.1"), settings=Settings(interfaces=("lo",))).discovery.trouble == ""
 
 
 async def test_a_taken_port_is_an_outage_and_another_try_works(autojump_clock: MockClock) -> None:

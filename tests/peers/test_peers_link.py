@@ -13,7 +13,7 @@ from trio.testing import MockClock
 
 from praxis.config.schema import Keepalive
 from praxis.model.errors import PraxisError
-from praxis.peers.keepalive import SEND_STALL
+from praxis.peers.keepalive import LATE, SEND_STALL
 from praxis.peers.link import CANCEL_GRACE, PeerLink
 from praxis.peers.request import PeerRequest
 from praxis.wire import frames
@@ -237,6 +237,25 @@ async def test_a_silent_peer_is_given_up_after_a_ping(autojump_clock: MockClock)
         b._pipe.silent = True  # type: ignore[attr-defined]
         await a.wait_ended()
         assert 15 * 0.8 + 10 <= trio.current_time() - began <= 15 * 1.2 + 10.1
+        assert a.reason_code == "silent"
+
+
+async def test_an_agent_that_was_slow_itself_does_not_blame_the_peer(mock_clock: MockClock) -> None:
+    async def pass_(seconds: float) -> None:
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(seconds)
+        await trio.testing.wait_all_tasks_blocked()
+
+    async with line() as (a, b):
+        timeout, longest_pause = Keepalive().timeout, Keepalive().interval * 1.2
+        b._pipe.silent = True  # type: ignore[attr-defined]
+        await pass_(longest_pause)  # the ping
+        await pass_(timeout + LATE + 0.1)  # as when the machine was asleep: the answer may lie there unread
+        assert not a.closed
+        await pass_(longest_pause)  # the next ping
+        await pass_(timeout - 0.1)
+        assert not a.closed
+        await pass_(0.6)  # half a second late is not counted
         assert a.reason_code == "silent"
 
 

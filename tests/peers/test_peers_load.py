@@ -200,7 +200,8 @@ async def test_a_load_that_lasts_is_said_again_and_the_end_of_it_once(autojump_c
 async def test_a_peer_is_not_told_of_its_own_calls(autojump_clock: MockClock) -> None:
     async with busy_owner() as here, trio.open_nursery() as nursery:
         for _ in range(20):
-            nursery.start_soon(here.caller.call, "m", 100)
+            nursery.start_soon(here.caller.call, "tool.call", 100)
+            nursery.start_soon(here.caller.call, "mcp.subscribe", 100)
         await trio.sleep(0.1)
         here.calls[:] = [20, 4]
         await trio.sleep(20)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import trio
 
-PATIENCE = 5.0
+PATIENCE = 10.0
 """Seconds after which something that should happen is taken never to happen."""
 
 

@@ -148,6 +148,23 @@ def test_an_unknown_field_is_named_with_the_one_that_was_meant() -> None:
     assert error.hint == "did you mean filename? it takes filename, content"
 
 
+def test_a_missing_argument_is_told_with_what_its_schema_says_of_it() -> None:
+    described = {"type": "string", "description": "Path of the file,\n relative"}
+    schema: Any = {"properties": {"filename": described, "n": {"type": "integer"}, "x": True}}
+    hints = [refusal({**schema, "required": [name]}, {}).hint for name in ("filename", "n", "x", "y")]
+    assert hints == ["string: Path of the file, relative", "integer", "", ""]
+    long = {"properties": {"a": {"description": "x" * 10_000}}, "required": ["a"]}
+    assert len(refusal(long, {}).hint) <= 200
+
+
+def test_a_value_that_is_almost_one_of_the_allowed_is_told_with_that() -> None:
+    schema = {"enum": ["formal", "casual", 1, None]}
+    other: Any
+    assert refusal(schema, "formall").hint == "did you mean formal?"
+    for other in ("loud", 5, [], {}):
+        assert refusal(schema, other).hint == ""
+
+
 def test_the_place_is_the_caller_s() -> None:
     with pytest.raises(PraxisError) as caught:
         Validator({"properties": {"dsl": {"type": "string"}}}).check({"dsl": 1}, "body")

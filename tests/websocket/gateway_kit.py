@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import attrs
 import trio
@@ -87,6 +88,8 @@ class RawClient:
 
     stream: trio.SocketStream
     buffer: bytes = b""
+    seq: int = 0
+    """The number of the last message."""
 
     async def frame(self) -> tuple[int, bytes]:
         """The next frame: opcode and payload. Raises EOFError at the end."""
@@ -101,6 +104,8 @@ class RawClient:
         assert opcode == 1, (opcode, payload)
         message = json.loads(payload)
         assert isinstance(message, dict)
+        assert message["seq"] > self.seq, "numbers grow with every message"
+        self.seq = message["seq"]
         return message
 
     async def close_code(self) -> int:
@@ -244,9 +249,15 @@ async def say(connection: WebSocketConnection, type: str, **payload: Any) -> Non
     await connection.send_message(json.dumps({"type": type, "payload": payload}))
 
 
+LAST_SEQ: WeakKeyDictionary[WebSocketConnection, int] = WeakKeyDictionary()
+
+
 async def hear(connection: WebSocketConnection) -> dict[str, Any]:
+    """The next message; its number is larger than that of the one before, whatever they are."""
     message = json.loads(await connection.get_message())
     assert isinstance(message, dict)
+    assert message["seq"] > LAST_SEQ.get(connection, 0)
+    LAST_SEQ[connection] = message["seq"]
     return message
 
 

@@ -20,7 +20,7 @@ from praxis.model.errors import PraxisError
 from praxis.model.tool import Tool
 from praxis.websocket.client import COMMANDS_AT_ONCE
 from praxis.websocket.outbox import STALL
-from tests.websocket.gateway_kit import HANDSHAKE, Running, hear, hear_until, open_gateway, say
+from tests.websocket.gateway_kit import HANDSHAKE, LAST_SEQ, Running, hear, hear_until, open_gateway, say
 
 # -- conversations ------------------------------------------------------------------------------------
 
@@ -36,7 +36,8 @@ async def test_a_command_runs_and_everything_is_told_in_order(tmp_path: Path) ->
         "workflowComplete",
         "dslResult",
     ]
-    assert [message["seq"] for message in heard] == [0, 1, 2, 3, 3]
+    numbers = [message["seq"] for message in heard]
+    assert numbers == sorted(set(numbers))
     assert {message["payload"]["workflowId"] for message in heard} == {"w1"}
     result = heard[-1]["payload"]
     assert (result["success"], result["command"], result["status"]) == (True, "ok", "succeeded")
@@ -70,11 +71,12 @@ async def test_every_client_sees_the_events_of_all_runs_and_a_subscription_narro
         gateway.bus.publish("run.started", run_id="r2", caller="x", steps=1)
         gateway.bus.publish("run.finished", run_id="r1", state="cancelled", duration_ms=1)
         gateway.bus.publish("run.finished", run_id="r2", state="cancelled", duration_ms=1)
-        assert [(await hear(everything))["seq"] for _ in range(4)] == [1, 3, 4, 5]
+        first, *others = [(await hear(everything))["seq"] for _ in range(4)]
+        assert others == [first + 2, first + 3, first + 4], "an event has the same number for everybody"
         message = await hear(one_run)
-        assert (message["type"], message["seq"]) == ("workflowError", 5)
+        assert (message["type"], message["seq"]) == ("workflowError", first + 4)
         message = await hear(peers)
-        assert (message["type"], message["seq"], message["payload"]["fields"]) == ("event", 2, {"peer": "px1"})
+        assert (message["type"], message["seq"], message["payload"]["fields"]) == ("event", first + 1, {"peer": "px1"})
         await say(peers, "SUBSCRIBE")
         assert (await hear(peers))["payload"] == {"runId": None, "types": ["run", "step"]}
         gateway.bus.publish("run.started", run_id="r3", caller="x", steps=1)
@@ -133,6 +135,25 @@ async def test_messages_are_counted(tmp_path: Path) -> None:
         await gateway.wait_metric('praxis_websocket_messages_total{direction="out"}', 6)
 
 
+async def test_answers_are_numbered_among_the_events_and_no_number_comes_twice(tmp_path: Path) -> None:
+    async with open_gateway(tmp_path) as gateway, gateway.client() as one, gateway.client() as other:
+        for number in range(3):
+            await one.send_message("{")
+            await other.send_message("{")
+            gateway.bus.publish("run.started", run_id=f"r{number}", caller="x", steps=1)
+        for client in (one, other):
+            heard = [await hear(client) for _ in range(6)]  # which looks at the numbers
+            assert sorted(message["type"] for message in heard) == ["error"] * 3 + ["workflowStart"] * 3
+
+
+async def test_a_program_is_not_said_to_begin_before_it_is_planned(tmp_path: Path) -> None:
+    async with open_gateway(tmp_path) as gateway, gateway.client() as client:
+        await say(client, "DSL_COMMAND", command="nonsense")
+        first, error = [await hear(client) for _ in range(2)]
+        assert (first["type"], first["payload"]["stage"]) == ("dslProgress", "planning")
+        assert (error["type"], error["payload"]["code"]) == ("error", "syntax")
+
+
 # -- what a client gets wrong -------------------------------------------------------------------------
 
 
@@ -149,14 +170,21 @@ async def test_what_a_client_gets_wrong_it_is_told_and_the_connection_stays(tmp_
         ('{"type": "EXECUTE_WORKFLOW", "payload": {}}', {"code": "unsupported", "request": "EXECUTE_WORKFLOW"}),
         ('{"type": "CHAT_MESSAGE", "payload": {"content": "hi"}}', {"code": "unsupported", "request": "CHAT_MESSAGE"}),
     ]
-    async with open_gateway(tmp_path) as gateway, gateway.client() as client:
+    async with open_gateway(tmp_path) as gateway, gateway.client() as client, gateway.client() as good:
+        await say(good, "DSL_COMMAND", command="wait", workflowId="good")
+        await hear_until(good, "nodeStatusUpdate")
         for message, expected in wrong:
             await client.send_message(message)
             error = (await hear_until(client, "error"))[-1]
             assert expected.items() <= error["payload"].items(), error
             assert error["payload"]["message"]
+            await say(good, "DSL_COMMAND", command="ok")
+            assert (await hear_until(good, "dslResult"))[-1]["payload"]["success"]
         await say(client, "DSL_COMMAND", command="ok")
         assert (await hear_until(client, "dslResult"))[-1]["payload"]["success"]
+        gateway.executor.go.set()
+        result = (await hear_until(good, "dslResult"))[-1]["payload"]
+        assert (result["workflowId"], result["success"]) == ("good", True), "it ran all the while"
 
 
 async def test_a_workflow_id_that_is_taken_is_a_conflict(tmp_path: Path) -> None:
@@ -456,17 +484,18 @@ async def test_a_client_that_stops_reading_is_cut_off_and_no_other_notices(
         gateway.client() as reading,
     ):
         published = 0
+        begin = LAST_SEQ[reading]
         while gateway.metric("praxis_websocket_events_dropped_total") == 0:
             for _ in range(20):
                 gateway.bus.publish("step.progress", run_id="r", step="s", progress={"message": text})
             for _ in range(20):
                 published += 1
-                assert (await hear(reading))["seq"] == published
+                assert (await hear(reading))["seq"] == begin + published
         assert gateway.metric("praxis_websocket_clients_cut_total") == 0
         mock_clock.jump(STALL + 0.1)
         await gateway.wait_metric("praxis_websocket_clients_cut_total", 1)
         gateway.bus.publish("run.started", run_id="r")
-        assert (await hear(reading))["seq"] == published + 1
+        assert (await hear(reading))["seq"] == begin + published + 1
         await say(reading, "DSL_COMMAND", command="ok")
         await hear_until(reading, "dslResult")
         assert len(await stalled.rest()) < published * len(text)
@@ -485,7 +514,7 @@ async def test_a_client_that_reads_again_in_time_is_told_what_it_missed(
             await trio.testing.wait_all_tasks_blocked()
         dropped = gateway.metric("praxis_websocket_events_dropped_total")
         mock_clock.jump(STALL - 1)
-        seq = missed = 0
+        seq, missed = slow.seq, 0
         while missed == 0:
             message = await slow.message()
             if message["type"] == "gap":

@@ -202,11 +202,11 @@ class Encoder:
     def __init__(self) -> None:
         self.encoded: list[int] = []
 
-    def __call__(self, event: Event) -> bytes:
+    def __call__(self, event: Event, seq: int) -> bytes:
         if event.type == "run.bad":
             raise TypeError("not JSON")
-        self.encoded.append(event.seq)
-        return json.dumps([event.seq]).encode()
+        self.encoded.append(seq)
+        return json.dumps([seq]).encode()
 
 
 async def test_every_event_is_encoded_once_for_all_and_only_when_somebody_sees_it() -> None:
@@ -214,17 +214,16 @@ async def test_every_event_is_encoded_once_for_all_and_only_when_somebody_sees_i
     bus.publish("run.before")
     outboxes = [make_outbox() for _ in range(3)]
     with bus.subscribe() as subscription:
-        fanout = Fanout(subscription, encoder, bus.published)
-        assert fanout.seq == 1
+        fanout = Fanout(subscription, encoder)
         with fanout.watching(outboxes[0]), fanout.watching(outboxes[1]), fanout.watching(outboxes[2]) as third:
             third.change(View(types=frozenset({"log", "run.started"})))
             for type in ("run.started", "peer.found", "log", "run.finished"):
                 bus.publish(type)
             fanout.catch_up()
-    assert encoder.encoded == [2, 5, 4]
-    assert fanout.seq == 5
+    assert encoder.encoded == [1, 4, 3]
+    assert fanout.seq == 4
     pieces = [await outbox.take() for outbox in outboxes]
-    assert pieces == [(b"[2][5]", 2), (b"[2][5]", 2), (b"[2][4]", 2)]
+    assert pieces == [(b"[1][4]", 2), (b"[1][4]", 2), (b"[1][3]", 2)]
     assert pieces[0] is not None
     assert pieces[1] is not None
     assert pieces[0][0] is pieces[1][0], "the bytes are shared"
@@ -234,7 +233,7 @@ async def test_another_view_holds_from_the_moment_it_was_asked_for() -> None:
     bus = EventBus()
     outbox = make_outbox()
     with bus.subscribe() as subscription:
-        fanout = Fanout(subscription, Encoder(), 0)
+        fanout = Fanout(subscription, Encoder())
         with fanout.watching(outbox) as watcher:
             bus.publish("run.started", run_id="a")
             watcher.change(View(run_id="b"))
@@ -251,7 +250,7 @@ async def test_an_event_that_cannot_be_shown_does_not_stop_the_others(caplog: py
     bus = EventBus()
     outbox = make_outbox()
     with bus.subscribe() as subscription:
-        fanout = Fanout(subscription, Encoder(), 0)
+        fanout = Fanout(subscription, Encoder())
         with fanout.watching(outbox):
             for type in ("run.a", "run.bad", "run.b"):
                 bus.publish(type)
@@ -264,7 +263,7 @@ async def test_what_the_fan_out_itself_missed_is_told_to_everybody() -> None:
     bus = EventBus()
     outbox = make_outbox()
     with bus.subscribe(limit=2) as subscription:
-        fanout = Fanout(subscription, Encoder(), 0)
+        fanout = Fanout(subscription, Encoder())
         with fanout.watching(outbox):
             for _ in range(5):
                 bus.publish("run.a")
@@ -277,7 +276,7 @@ async def test_a_burst_is_cut_into_pieces_so_that_a_lagging_client_loses_little(
     outbox = make_outbox()
     size = 1000
     with bus.subscribe(limit=5000) as subscription:
-        fanout = Fanout(subscription, lambda event: b"x" * size, 0)
+        fanout = Fanout(subscription, lambda event, seq: b"x" * size)
         with fanout.watching(outbox):
             for _ in range(2000):
                 bus.publish("run.a")
@@ -292,7 +291,7 @@ async def test_run_hands_out_events_as_they_come() -> None:
     bus = EventBus()
     outbox = make_outbox()
     with bus.subscribe() as subscription:
-        fanout = Fanout(subscription, Encoder(), 0)
+        fanout = Fanout(subscription, Encoder())
         with fanout.watching(outbox):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(fanout.run)

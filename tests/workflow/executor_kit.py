@@ -41,6 +41,7 @@ class Network(Catalog):
         remote = [(f"px-{tool.agent}", [tool]) for tool in tools if tool.agent != "me"]
         self.view = Snapshot([tool for tool in tools if tool.agent == "me"], remote, interchangeable)
         self.health = Health(Breaker())
+        self._absent = lambda ref: ()
 
     def snapshot(self) -> Snapshot:
         return self.view

@@ -14,6 +14,7 @@ from trio.testing import MockClock
 from praxis.config.schema import Breaker, Keepalive, Routing
 from praxis.model.errors import CODES, PraxisError
 from praxis.model.load import IDLE, Load
+from praxis.model.peer import PeerState
 from praxis.model.tool import CallContext, Tool, ToolRef, ToolResult
 from praxis.observe.events import EventBus
 from praxis.observe.metrics import Metrics
@@ -168,6 +169,51 @@ async def test_the_view_is_the_same_until_a_tool_or_a_peer_comes_or_goes() -> No
         assert [str(each.ref) for each in setting.catalog.tools()] == ["me:fs/echo", "me:mcp/echo"]
         assert len({id(first), id(second), id(setting.catalog.snapshot())}) == 3
         assert len(first.tools) == 2, "a view that somebody holds does not change"
+
+
+# -- owners that are away --------------------------------------------------------------------------
+
+
+def away(state: PeerState, *, name: str = "far", seen: float = 1_700_000_000.0, reason: str = "") -> PeerEntry:
+    return PeerEntry("px-far", 0.0, name=name, state=state, reason=reason, last_seen=seen)
+
+
+@pytest.mark.parametrize(
+    ("entries", "told"),
+    [
+        ([away("down", reason="reset")], "its owner far is down since 2023-11-14T22:13:20+00:00: reset"),
+        ([away("left")], "its owner far has left since 2023-11-14T22:13:20+00:00"),
+        ([away("blocked", reason="it is on the blocklist")], "its owner far is blocked here since 2023-11-14T22:13"),
+        ([away("indirect", seen=0.0, reason="b hears it")], "its owner far cannot be reached from here: b hears it"),
+        ([away("idle", seen=0.0, name="")], "its owner px-far is not connected"),
+        ([away("down", seen=0.0)] * 5, "; its owner far is down; its owner far is down; and 1 more"),
+    ],
+)
+def test_a_tool_whose_owners_are_away_is_unavailable_and_says_where_they_are(
+    entries: Sequence[PeerEntry], told: str
+) -> None:
+    bus = EventBus(clock=lambda: 0.0)
+    registry, peers = ToolRegistry("me", bus=bus, metrics=Metrics()), PeerRegistry("me", bus=bus, clock=lambda: 0.0)
+    for entry in entries:
+        peers.know(entry.id)
+
+    def absent(ref: ToolRef) -> Sequence[PeerEntry]:
+        return entries if ref.name == "echo" else []
+
+    catalog = Catalog(registry, peers, Routing(), None, absent, bus=bus, draw=lambda: 0.0)
+    for peer_id in (None, "px-far"):
+        with pytest.raises(PraxisError) as caught:
+            catalog.route(ToolRef("echo"), peer_id=peer_id)
+        assert caught.value.code == "unavailable"
+        assert told in caught.value.detail
+    for ref, peer_id in ((ToolRef("nope"), None), (ToolRef("echo"), "px-other")):
+        with pytest.raises(PraxisError) as caught:
+            catalog.route(ref, peer_id=peer_id)
+        assert caught.value.code == "not_found"
+        assert "owner" not in caught.value.detail
+    assert caught.value.detail == "no peer with the id 'px-other' is known"
+    registry.add(Echo())
+    assert catalog.route(ToolRef("echo")).choice.agent == "me"
 
 
 # -- what is known of the owners -------------------------------------------------------------------

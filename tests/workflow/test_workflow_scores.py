@@ -304,6 +304,24 @@ def test_what_made_the_scores_is_said_in_words() -> None:
     assert describe(Measure(told=Load(0.4, 0.4, 0.0004, CALM))) == "idle; this agent", "faded, or nothing to speak of"
     measure = Measure("open", 0.512, 3, 0.0123, 2.0, ("gpu", "big"), "segment", 0.0004)
     assert describe(measure) == (
-        "asked last after failures; 51% failed lately; 3 in flight; 12.3 ms a call; one is out for 2e+03 ms; "
+        "asked last after failures; 51% failed lately; 3 in flight; 12.3 ms a call; one is out for 2 s; "
         "this segment, 0.4 ms away; tags gpu, big"
     )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        *[(0.0, "0 ms"), (0.00000123, "0 ms"), (0.000456, "0.46 ms"), (0.00123, "1.23 ms"), (0.1234, "123 ms")],
+        *[
+            (0.9994, "999 ms"),
+            (0.9996, "1 s"),
+            (1.0, "1 s"),
+            (12.345, "12.3 s"),
+            (999.6, "1000 s"),
+            (12345.6, "12346 s"),
+        ],
+    ],
+)
+def test_a_duration_is_good_to_read(seconds: float, said: str) -> None:
+    assert f"; {said} a call" in describe(Measure(seconds=seconds))

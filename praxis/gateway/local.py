@@ -1,0 +1,186 @@
+"""This agent as an MCP server: every tool that it can reach in the network, its own tools, and its card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from types import MappingProxyType
+
+import attrs
+import trio
+
+from praxis import __version__
+from praxis.access.authorize import Policy
+from praxis.access.principal import Principal
+from praxis.gateway.names import exported_name
+from praxis.gateway.own_tools import DEFINITIONS, OwnTools, Peers
+from praxis.model.card import AgentCard
+from praxis.model.errors import PraxisError
+from praxis.model.tool import JSON, CallContext, Tool, ToolResult
+from praxis.observe.events import EventBus
+from praxis.tools.service import Description, Notice
+from praxis.wire import jsonrpc
+from praxis.wire.mcp_server import refusal
+from praxis.workflow.executor import Executor
+
+CARD = "agent://card"
+CAPABILITIES = MappingProxyType({"tools": {"listChanged": True}, "resources": {}, "prompts": {}, "logging": {}})
+"""Prompts are there although there are none: some clients ask in any case, and take a refusal for a broken server."""
+INSTRUCTIONS = (
+    "Tools of this machine are named SOURCE__NAME, those of other agents AGENT__SOURCE__NAME. execute_workflow runs "
+    "several of them as one program; analyze_dsl shows what a program would do."
+)
+
+
+class ExportedTools:
+    """What the agent can reach now, by exported name; made anew only when that changes."""
+
+    def __init__(self, agent: str, catalog: Callable[[], list[Tool]]) -> None:
+        self._agent = agent
+        self._catalog = catalog
+        self._seen: list[Tool] = []
+        self._tools: dict[str, Tool] = {}
+        self._listed: Sequence[Mapping[str, JSON]] = DEFINITIONS
+
+    def by_name(self) -> Mapping[str, Tool]:
+        """The tools now."""
+        self._look()
+        return self._tools
+
+    def listed(self) -> Sequence[Mapping[str, JSON]]:
+        """What ``tools/list`` shows, in the order of names; the same object until it changes."""
+        self._look()
+        return self._listed
+
+    def _look(self) -> None:
+        catalog = self._catalog()
+        if catalog == self._seen:  # tools are equal when they are the same object
+            return
+        self._seen = catalog
+        self._tools = dict(sorted((exported_name(tool, self._agent), tool) for tool in catalog))
+        self._listed = (*DEFINITIONS, *(_listed(name, tool) for name, tool in self._tools.items()))
+
+
+def _listed(name: str, tool: Tool) -> dict[str, JSON]:
+    """A definition as its source gave it, but for its name, and for a schema where it has none, which clients need."""
+    definition = {**tool.definition, "name": name}
+    if not isinstance(definition.get("inputSchema"), Mapping):
+        definition["inputSchema"] = {"type": "object"}
+    return definition
+
+
+class LocalGateway:
+    """Makes the agent's service for whoever asks."""
+
+    def __init__(
+        self,
+        agent: str,
+        executor: Executor,
+        policy: Policy,
+        bus: EventBus,
+        card: Callable[[], AgentCard],
+        peers: Peers,
+    ) -> None:
+        info = {"name": agent, "title": f"Praxis: {agent}", "version": __version__}
+        self.description = Description(info, CAPABILITIES, INSTRUCTIONS)
+        self.executor = executor
+        self.policy = policy
+        self.bus = bus
+        self.card = card
+        self.own = OwnTools(executor, peers, bus)
+        self.exported = ExportedTools(agent, executor.catalog)
+
+    def service(self, principal: Principal) -> LocalService:
+        """The agent as this principal may use it."""
+        return LocalService(self, principal)
+
+
+@attrs.frozen(eq=False)
+class LocalService:
+    """An McpService, for one principal."""
+
+    gateway: LocalGateway
+    principal: Principal
+
+    def describe(self) -> Description:
+        return self.gateway.description
+
+    def tool_schema(self, name: str) -> Mapping[str, JSON] | None:
+        tool = self.gateway.exported.by_name().get(name)
+        return tool.input_schema if tool is not None else None
+
+    async def request(self, method: str, params: Mapping[str, JSON], context: CallContext) -> Mapping[str, JSON]:
+        gateway = self.gateway
+        gateway.policy.authorize(self.principal, "run" if method == "tools/call" else "read")
+        match method:
+            case "tools/list":
+                return {"tools": list(gateway.exported.listed())}
+            case "tools/call":
+                return (await self._call(params, context)).value
+            case "resources/list":
+                return {"resources": [self._card_entry()]}
+            case "resources/templates/list":
+                return {"resourceTemplates": []}
+            case "prompts/list":
+                return {"prompts": []}
+            case "resources/read":
+                return self._read(params.get("uri"))
+            case "prompts/get":
+                raise refusal(jsonrpc.INVALID_PARAMS, f"there is no prompt {str(params.get('name'))[:80]!r}")
+        raise refusal(jsonrpc.METHOD_NOT_FOUND, f"there is no method {method[:80]!r}")
+
+    async def _call(self, params: Mapping[str, JSON], context: CallContext) -> ToolResult:
+        """A call's result. What went wrong on the way is one, too: whoever reads results can do something about it."""
+        name, arguments = params.get("name"), params.get("arguments", {})
+        if not isinstance(name, str) or not isinstance(arguments, dict):
+            raise refusal(jsonrpc.INVALID_PARAMS, "a call has a name, a string, and arguments, an object")
+        gateway = self.gateway
+        try:
+            if gateway.own.has(name):
+                return await gateway.own.call(name, arguments, self.principal, context)
+            tool = gateway.exported.by_name().get(name)
+            if tool is None:
+                raise PraxisError("not_found", f"there is no tool {name[:128]!r}", hint="tools/list shows all")
+            return await gateway.executor.call(tool.ref, arguments, self.principal, context=context)
+        except PraxisError as error:
+            if "jsonrpc" in error.data:
+                raise
+            return ToolResult.of_text(str(error), is_error=True)
+
+    def _card_entry(self) -> dict[str, JSON]:
+        return {
+            "uri": CARD,
+            "name": "agent card",
+            "description": "What this agent says of itself to others",
+            "mimeType": "application/json",
+        }
+
+    def _read(self, uri: JSON) -> dict[str, JSON]:
+        if uri != CARD:
+            raise refusal(jsonrpc.INVALID_PARAMS, "there is no such resource", {"uri": str(uri)[:2000]})
+        text = json.dumps(attrs.asdict(self.gateway.card()), ensure_ascii=False)
+        return {"contents": [{"uri": CARD, "mimeType": "application/json", "text": text}]}
+
+    @asynccontextmanager
+    async def subscribe(self, wanted: Mapping[str, JSON], on_notice: Notice) -> AsyncIterator[Mapping[str, JSON]]:
+        honoured = {"toolsListChanged": True} if wanted.get("toolsListChanged") is True else {}
+        if not honoured:
+            yield honoured
+            return
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._watch, on_notice)
+            yield honoured
+            nursery.cancel_scope.cancel()
+
+    async def _watch(self, on_notice: Notice, *, task_status: trio.TaskStatus[None]) -> None:
+        exported = self.gateway.exported
+        shown = exported.listed()
+        with self.gateway.bus.subscribe(types=["tools.changed", "peer"], limit=1) as events:
+            task_status.started()
+            while True:
+                await events.receive()
+                now = exported.listed()
+                if now is not shown:
+                    shown = now
+                    on_notice("notifications/tools/list_changed", {})
