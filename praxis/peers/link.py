@@ -120,6 +120,10 @@ class PeerLink:
         """Our requests that are under way on this line."""
         return len(self._calls)
 
+    def serves(self, method: str) -> int:
+        """The peer's requests by this method that are under way here."""
+        return sum(serving.method == method for serving in self._serving.values())
+
     # -- life ---------------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -253,7 +257,7 @@ class PeerLink:
 
     def _begin(self, request: RequestReceived, nursery: trio.Nursery) -> None:
         deadline = trio.current_time() + request.remaining if request.remaining is not None else float("inf")
-        serving = self._serving[request.stream] = Serving(trio.CancelScope(deadline=deadline))
+        serving = self._serving[request.stream] = Serving(request.method, trio.CancelScope(deadline=deadline))
         nursery.start_soon(self._serve, request, serving)
 
     async def _serve(self, request: RequestReceived, serving: Serving) -> None:

@@ -1,4 +1,4 @@
-"""What an agent says of its load: an EVENT on stream 0 of a line, ``{"load": {calls, waiting, lag, cpu}}``.
+"""What an agent says of its load: the EVENT ``load`` on stream 0 of a line, with calls, waiting, lag and cpu.
 
 `lag` is in ms, `cpu` in percent, all are whole numbers and rounded to a few steps. A word that is not renewed fades.
 """
@@ -13,7 +13,7 @@ import attrs
 from praxis.model.load import IDLE, Load
 
 FEATURE = "load"
-"""In HELLO: whoever has it takes these events; others would end the line."""
+"""The event's name, and in HELLO: whoever has it takes these events; others would end the line."""
 HELD = 15.0
 """Seconds for which a word is believed: one renewal that comes late, as those of a busy agent do, is no matter."""
 FADES = 5.0
@@ -63,7 +63,7 @@ def _step(value: float) -> float:
 def encode(load: Load) -> dict[str, Any]:
     """The event's value for a rounded load."""
     numbers = (load.calls, load.waiting, load.lag * 1000, load.cpu * 100)
-    return {"load": {key: min(round(number), MOST[key]) for key, number in zip(MOST, numbers, strict=True)}}
+    return {"m": FEATURE, "p": {key: min(round(n), MOST[key]) for key, n in zip(MOST, numbers, strict=True)}}
 
 
 def decode(value: Any) -> Load:

@@ -20,6 +20,8 @@ from praxis.peers.link import PeerLink
 from praxis.peers.load import FEATURE, Word, decode, encode, rounded
 from praxis.peers.registry import PeerRegistry
 
+CALL = "tool.call"
+"""The method by which a peer's calls come; what else it asks, or subscribes to, is no load of that kind."""
 LOOK = 1.0
 """Seconds between two looks at what could be told: some microseconds for each line."""
 EVERY = 5.0
@@ -50,11 +52,11 @@ class LoadNews:
 
     def hear(self, link: PeerLink, value: Any) -> None:
         """A peer said something that belongs to no request. What is not about load is of a later version."""
-        if not isinstance(value, dict) or "load" not in value:
+        if not isinstance(value, dict) or value.get("m") != FEATURE:
             self._messages.inc(1, "unknown")
             return
         try:
-            link.told = Word(decode(value["load"]), trio.current_time())
+            link.told = Word(decode(value.get("p")), trio.current_time())
             self._messages.inc(1, "heard")
         except ValueError:
             self._messages.inc(1, "absurd")
@@ -69,7 +71,7 @@ class LoadNews:
             for link in self._registry.links():
                 if FEATURE in link.hello.features:
                     line = self._lines[link] = lines.get(link) or _Line()
-                    others = max(0, running - link.session.serving)
+                    others = max(0, running - link.serves(CALL))
                     line.calls = smoothed(line.calls, others, LOOK)
                     line.waiting = smoothed(line.waiting, waiting * others / running if running else 0.0, LOOK)
                     self._tell(link, line, rounded(Load(line.calls, line.waiting, meter.lag, meter.cpu)), now)

@@ -42,6 +42,7 @@ Handler = Callable[[PeerRequest], Awaitable[Any]]
 class Serving:
     """A request of the peer that is being served."""
 
+    method: str
     scope: trio.CancelScope
     cancelled: bool = False
 

@@ -20,7 +20,7 @@ Frames (`praxis.wire.frames`). Twelve bytes of head, network byte order, then th
     2     REQUEST   new      JSON {m, p, d?, t?}, or {m, b, x?, d?, t?} to announce a body
     3     RESPONSE  request  JSON result; with BODY {b, x?}; with ERROR {code, message, hint?, where?, data?}
     4     EVENT     request  JSON {m, p}: a notification about that request, such as its progress
-                    0        JSON {load?}; what belongs to no request
+                    0        JSON {m, p}: what belongs to no request
     5     DATA      request  bytes of a body; the last one bears END, END|ERROR means that the sender gave it up
     6     CREDIT    request  4 bytes: so many more bytes of the body may be sent
     7     CANCEL    request  empty; the answer comes all the same, as RESPONSE or as the body's end

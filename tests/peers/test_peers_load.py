@@ -53,13 +53,13 @@ LOADS = st.builds(Load, *[st.floats(0, 1e9)] * 3, st.floats(0, 1))
 )
 def test_figures_are_rounded_to_a_few_steps(load: Load, step: Load) -> None:
     assert rounded(load) == step
-    assert decode(encode(step)["load"]) == step
+    assert decode(encode(step)["p"]) == step
     assert (MIN_LAG, MIN_CPU) == (0.01, CALM), "what is told is what would count"
 
 
 @given(LOADS)
 def test_what_is_told_is_taken(load: Load) -> None:
-    told = json.loads(json.dumps(encode(rounded(load))))["load"]
+    told = json.loads(json.dumps(encode(rounded(load))))["p"]
     assert all(type(told[key]) is int and 0 <= told[key] <= most for key, most in MOST.items())
     decode(told)
 
@@ -200,7 +200,8 @@ async def test_a_load_that_lasts_is_said_again_and_the_end_of_it_once(autojump_c
 async def test_a_peer_is_not_told_of_its_own_calls(autojump_clock: MockClock) -> None:
     async with busy_owner() as here, trio.open_nursery() as nursery:
         for _ in range(20):
-            nursery.start_soon(here.caller.call, "m", 100)
+            nursery.start_soon(here.caller.call, "tool.call", 100)
+            nursery.start_soon(here.caller.call, "mcp.subscribe", 100)
         await trio.sleep(0.1)
         here.calls[:] = [20, 4]
         await trio.sleep(20)
@@ -221,11 +222,11 @@ async def test_who_does_not_know_these_events_gets_none(autojump_clock: MockCloc
 async def test_what_is_absurd_is_counted_and_the_line_goes_on(autojump_clock: MockClock) -> None:
     async with busy_owner() as here:
         here.caller.on_notice = lambda value: here.news.hear(here.caller, value)
-        here.owner.notify({"load": {"calls": 7}})
+        here.owner.notify({"m": FEATURE, "p": {"calls": 7}})
         for value in ABSURD:
             if "nan" not in repr(value):  # that, JSON does not have
-                here.owner.notify({"load": value})
-        here.owner.notify({"weather": "fine"})
+                here.owner.notify({"m": FEATURE, "p": value})
+        here.owner.notify({"m": "weather", "p": {}})
         here.owner.notify(["rubbish"])
         assert await here.caller.call("m", 0) is None
         assert here.count("absurd") == len(ABSURD) - 1
