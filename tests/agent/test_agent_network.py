@@ -207,7 +207,7 @@ async def test_an_agent_that_stops_says_goodbye_and_one_that_comes_back_is_found
 
 
 async def test_bootstrap_finds_an_agent_without_discovery_and_waits_for_one_that_is_not_there_yet(
-    tmp_path: Path,
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     key, discovery_port = NetworkKey.generate().text, free_discovery_port()
 
@@ -218,7 +218,9 @@ async def test_bootstrap_finds_an_agent_without_discovery_and_waits_for_one_that
     port = free_discovery_port()  # for TCP the system does not give it out either
     async with trio.open_nursery() as nursery:
         one = await start(nursery, config("one", 0, (f"127.0.0.1:{port}",)), tmp_path)
-        await trio.sleep(0.2)
+        with trio.fail_after(PATIENCE):
+            while "Connection refused; trying again" not in caplog.text:  # noqa: ASYNC110 - a line in the log
+                await trio.sleep(0.01)
         two = await start(nursery, config("two", port, ()), tmp_path)
         with trio.fail_after(PATIENCE):
             await one.agent.peers.wait_change(lambda: any(o.tools for o in one.agent.peers.owners()))

@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from mcp_servers import sleep_server
-from tests.support.processes import alive, wait_gone, wait_until
+from tests.support.processes import PATIENCE, alive, wait_gone, wait_until
 
 
 @attrs.define
@@ -31,7 +31,7 @@ class Conversation:
 
     async def receive(self) -> Any:
         assert self.process.stdout is not None
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE):
             while b"\n" not in self._rest:
                 piece = await self.process.stdout.receive_some()
                 assert piece, "the server has ended"
