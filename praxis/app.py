@@ -47,6 +47,7 @@ from praxis.websocket.gateway import serve_gateway
 from praxis.workflow.catalog import Catalog
 from praxis.workflow.executor import Executor
 from praxis.workflow.exports import Exports
+from praxis.workflow.sources import Sources
 
 logger = logging.getLogger(__name__)
 
@@ -177,8 +178,11 @@ class Agent:
             discovery_trouble=lambda: self.member.discovery_trouble,
         )
         register_gauges(self.metrics, self._status, name=config.agent.name, bus=self.bus)
-        gateway = LocalGateway(config.agent.name, self.executor, self._policy, self.bus, self._status.card, self.peers)
-        self._mcp = McpEndpoints(gateway.service, lambda scope: scope[PRINCIPAL], metrics=self.metrics)
+        sources = Sources(config.agent.name, self.registry, self.peers, self.executor, self._policy)
+        card, send = self._status.card, self.member.send
+        name, executor = config.agent.name, self.executor
+        gateway = LocalGateway(name, executor, sources, self._policy, self.bus, card, self.peers, send)
+        self._mcp = McpEndpoints(gateway.service, sources.find, lambda scope: scope[PRINCIPAL], metrics=self.metrics)
 
     def _make_sources(self, base_dir: Path) -> McpSources:
         config = self._config

@@ -17,16 +17,20 @@ from praxis.gateway.local import CARD, LocalGateway, LocalService
 from praxis.gateway.own_tools import DEFINITIONS
 from praxis.model.card import AgentCard
 from praxis.model.errors import PraxisError
-from praxis.model.peer import PeerView
+from praxis.model.peer import PeerId, PeerView
 from praxis.model.tool import CallContext, Tool, ToolResult
+from praxis.observe.metrics import Metrics
+from praxis.peers.registry import PeerRegistry
+from praxis.tools.registry import ToolRegistry
 from praxis.wire.mcp_server import error_of, refusal
 from praxis.workflow.router import Snapshot
+from praxis.workflow.sources import Sources
 from tests.gateway.http_asgi import settled
 from tests.workflow.executor_kit import Setting, fine, setting
 
 VIEWER = Principal("token", "eye", "viewer")
 OPERATOR = Principal("token", "ann", "operator")
-OWN = ["execute_workflow", "analyze_dsl", "list_p2p_peers"]
+OWN = ["execute_workflow", "analyze_dsl", "list_p2p_peers", "send_p2p_message"]
 
 
 class Peers:
@@ -39,6 +43,7 @@ class Local:
     network: Setting
     gateway: LocalGateway
     service: LocalService
+    sent: list[str]
 
     async def call(self, name: str, context: CallContext | None = None, **arguments: Any) -> Mapping[str, Any]:
         params = {"name": name, "arguments": arguments}
@@ -53,9 +58,19 @@ class Local:
 
 def local(principal: Principal = OPERATOR, **answers: Any) -> Local:
     network = setting(**answers)
-    card = AgentCard("me", "1", "", "http://x", "px0")
-    gateway = LocalGateway("me", network.executor, Policy(Export()), network.bus, lambda: card, Peers())
-    return Local(network, gateway, gateway.service(principal))
+    card, policy = AgentCard("me", "1", "", "http://x", "px0"), Policy(Export())
+    registry = ToolRegistry("me", bus=network.bus, metrics=Metrics())
+    sources = Sources("me", registry, PeerRegistry("me", bus=network.bus, clock=float), network.executor, policy)
+
+    async def send(name: str, text: str) -> PeerId:
+        if name != "a":
+            raise PraxisError("not_found", f"no peer {name!r}")
+        sent.append(text)
+        return "px1"
+
+    sent: list[str] = []
+    gateway = LocalGateway("me", network.executor, sources, policy, network.bus, lambda: card, Peers(), send)
+    return Local(network, gateway, gateway.service(principal), sent)
 
 
 async def refuse(arguments: dict[str, Any]) -> ToolResult:
@@ -68,7 +83,7 @@ async def test_all_that_can_be_reached_is_listed_under_names_of_its_own() -> Non
     tools = await at.listed()
     assert [tool["name"] for tool in tools] == [*OWN, "a__fs__y", "fs__x"]
     assert tools[-1] == {**at.network.network.view.tools[0].tool.definition, "name": "fs__x"}
-    assert len(DEFINITIONS) == 3
+    assert len(DEFINITIONS) == 4
 
 
 async def test_a_tool_without_a_schema_gets_one_that_takes_anything() -> None:
@@ -129,7 +144,10 @@ async def test_the_card_is_a_resource_and_there_are_no_others() -> None:
     for method, params, code in (
         ("resources/read", {"uri": "agent://other"}, -32602),
         ("prompts/get", {"name": "x"}, -32602),
-        ("completion/complete", {}, -32601),
+        ("completion/complete", {}, -32602),
+        ("completion/complete", {"ref": {"type": "ref/prompt", "name": "x"}}, -32602),
+        ("completion/complete", {"ref": {"type": "ref/resource", "uri": "test://x"}}, -32602),
+        ("tasks/get", {}, -32601),
     ):
         with pytest.raises(PraxisError) as caught:
             await ask(method, **params)
@@ -150,8 +168,20 @@ async def test_changes_of_the_tools_are_told_and_other_news_is_not() -> None:
         await settled()
         assert heard == ["notifications/tools/list_changed"]
         assert [tool["name"] for tool in await at.listed()] == OWN
-    async with at.service.subscribe({"promptsListChanged": True}, lambda method, params: None) as honoured:
+    async with at.service.subscribe({"toolsListChanged": False}, lambda method, params: None) as honoured:
         assert (honoured, at.network.bus.subscribers) == ({}, 0)
+
+
+async def test_agents_that_come_and_go_bring_and_take_resources_and_prompts() -> None:
+    at, heard = local(), list[str]()
+    async with at.service.subscribe(
+        {"promptsListChanged": True}, lambda method, params: heard.append(method)
+    ) as honoured:
+        assert honoured == {"promptsListChanged": True}
+        for event in ("peer.connected", "peer.found", "peer.disconnected"):
+            at.network.bus.publish(event)
+            await settled()
+    assert heard == ["notifications/prompts/list_changed"] * 2
 
 
 # -- Praxis's own tools -----------------------------------------------------------------------------
@@ -198,3 +228,14 @@ async def test_a_program_is_analyzed_and_never_run() -> None:
 async def test_peers_are_listed() -> None:
     result = await local().call("list_p2p_peers")
     assert result["structuredContent"]["peers"][0]["connected"] is True
+
+
+async def test_a_message_goes_to_a_peer() -> None:
+    at = local()
+    result = await at.call("send_p2p_message", peer="a", message="hello")
+    assert result["structuredContent"] == {"delivered": True, "peer_id": "px1"}
+    assert at.sent == ["hello"]
+    wrong: list[dict[str, Any]] = [{"peer": "b", "message": "x"}, {"peer": "a", "message": ""}, {"peer": "a"}]
+    for arguments in wrong:
+        assert (await at.call("send_p2p_message", **arguments))["isError"]
+    assert at.sent == ["hello"]
