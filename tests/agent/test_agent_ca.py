@@ -35,7 +35,7 @@ PATIENCE = 15.0
 UNUSED = NetworkKey(bytes(32)).text
 """A network key counts for nothing here."""
 
-REFUSED = 'praxis_p2p_handshakes_total{result="refused",reason="handshake"}'
+REFUSED = 'praxis_p2p_handshakes_total{result="refused",reason="certificate"}'
 """What OpenSSL finds wrong in a certificate, counted."""
 
 Change = Callable[[Config], Config]
