@@ -181,8 +181,10 @@ class Agent:
         sources = Sources(config.agent.name, self.registry, self.peers, self.executor, self._policy)
         card, send = self._status.card, self.member.send
         name, executor = config.agent.name, self.executor
-        gateway = LocalGateway(name, executor, sources, self._policy, self.bus, card, self.peers, send)
-        self._mcp = McpEndpoints(gateway.service, sources.find, lambda scope: scope[PRINCIPAL], metrics=self.metrics)
+        mine = (self._policy, self.bus, card, self.peers, send)
+        gateway = LocalGateway(name, executor, sources, *mine, config.mcp.views)
+        ways = (gateway.service, gateway.view, sources.find)
+        self._mcp = McpEndpoints(*ways, lambda scope: scope[PRINCIPAL], metrics=self.metrics)
 
     def _make_sources(self, base_dir: Path) -> McpSources:
         config = self._config

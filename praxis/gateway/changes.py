@@ -38,9 +38,16 @@ class Changes:
 
     @asynccontextmanager
     async def subscribe(
-        self, principal: Principal, wanted: Mapping[str, JSON], on_notice: Notice
+        self,
+        principal: Principal,
+        wanted: Mapping[str, JSON],
+        on_notice: Notice,
+        has: Callable[[SourceAt], bool] = lambda source: True,
     ) -> AsyncIterator[Mapping[str, JSON]]:
-        """See `praxis.tools.service.McpService`. A source that cannot be followed changes nothing for the others."""
+        """See `praxis.tools.service.McpService`. A source that cannot be followed changes nothing for the others.
+
+        `has` says whether a source is among those that are meant.
+        """
         lists: dict[str, JSON] = {key: True for key in LISTS if wanted.get(key) is True}
         watched = _by_source(wanted.get("resourceSubscriptions"))
         honoured = dict(lists)
@@ -52,7 +59,8 @@ class Changes:
         async with trio.open_nursery() as nursery:
             if honoured:
                 await nursery.start(self._watch, honoured, on_notice)
-            for source in (await self._sources.everywhere())[:MAX_FOLLOWED] if lists or watched else ():
+            everywhere = await self._sources.everywhere() if lists or watched else []
+            for source in list(filter(has, everywhere))[:MAX_FOLLOWED]:
                 asked = dict(lists)
                 if own := watched.get((source.agent or self._agent, source.name)):
                     asked["resourceSubscriptions"] = own

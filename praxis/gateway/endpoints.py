@@ -23,22 +23,33 @@ from praxis.tools.service import McpService
 PLACE = "/mcp"
 SERVERS = "/mcp/servers/"
 """Below this path stand single servers, ``[AGENT/]NAME``."""
+VIEWS = "/mcp/views/"
+"""Below this path stand views, ``NAME``."""
 MAX_LOCAL = 64
 """Clients of the local socket at once: desktop programs of one person, each with some."""
 
 MakeService = Callable[[Principal], McpService]
+MakeView = Callable[[Principal, str], McpService | None]
+"""A view for a principal; None where there is none of this name."""
 Find = Callable[[Principal, str | None, str], Awaitable[McpService]]
 """A single source for a principal, by agent (None: this one) and name. Raises PraxisError("not_found")."""
 
 
 class McpEndpoints:
-    """The endpoints of one agent. `service` makes what stands at /mcp for a principal, `find` what stands below
-    /mcp/servers; `principal_of` finds that in a request's scope."""
+    """The endpoints of one agent. `service` makes what stands at /mcp for a principal, `view` what stands below
+    /mcp/views, `find` what stands below /mcp/servers; `principal_of` finds that in a request's scope."""
 
     def __init__(
-        self, service: MakeService, find: Find, principal_of: Callable[[Scope], Principal], *, metrics: Metrics
+        self,
+        service: MakeService,
+        view: MakeView,
+        find: Find,
+        principal_of: Callable[[Scope], Principal],
+        *,
+        metrics: Metrics,
     ) -> None:
         self._service = service
+        self._view = view
         self._find = find
         key = secrets.token_bytes(32)  # what was sealed before a restart belongs to calls that are gone
         self._http = StreamableHttp(self._choose, principal_of=principal_of, key=key, metrics=metrics)
@@ -48,6 +59,8 @@ class McpEndpoints:
     async def _choose(self, path: str, principal: Principal) -> McpService | None:
         if path in (PLACE, STREAM):
             return self._service(principal)
+        if path.startswith(VIEWS):
+            return self._view(principal, path.removeprefix(VIEWS))
         agent, _, name = path.removeprefix(SERVERS).rpartition("/")
         if not name or "/" in agent:
             return None
@@ -63,7 +76,7 @@ class McpEndpoints:
 
         async def fronted(scope: Scope, receive: Receive, send: Send) -> None:
             path = scope.get("path", "")
-            ours = scope["type"] == "http" and (path in (PLACE, f"{PLACE}/") or path.startswith(SERVERS))
+            ours = scope["type"] == "http" and (path in (PLACE, f"{PLACE}/") or path.startswith((SERVERS, VIEWS)))
             await (self._http if ours else app)(scope, receive, send)
 
         return fronted

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import trio
 
@@ -49,7 +49,11 @@ def split_uri(uri: str) -> tuple[str, str, str] | None:
 class Entries:
     """What all sources have besides tools, for one principal; `agent` is the name of the serving one."""
 
-    def __init__(self, agent: str, sources: Sources, principal: Principal) -> None:
+    def __init__(
+        self, agent: str, sources: Sources, principal: Principal, has: Callable[[SourceAt], bool] = lambda source: True
+    ) -> None:
+        """`has` says whether a source is among those that are meant."""
+        self._has = has
         self._agent = agent
         self._sources = sources
         self._principal = principal
@@ -87,7 +91,8 @@ class Entries:
         """
         if (parts := split_uri(uri)) is not None:
             agent, name, own = parts
-            return (await self._sources.find(self._principal, agent, name)).at, own
+            at = (await self._sources.find(self._principal, agent, name)).at
+            return (at, own) if self._has(at) else None
         having = [source for source, entry in await self.all("resources/list") if entry.get("uri") == uri]
         if len(having) > 1:
             names = [exported_uri(self.agent_of(source), source.name, uri) for source in having]
@@ -97,7 +102,8 @@ class Entries:
     async def all(self, method: str) -> list[Entry]:
         """The entries of all sources as they are there. One that does not answer in time has none, and is logged."""
         capability, _ = KINDS[method]
-        sources = [s for s in await self._sources.everywhere() if capability in s.description.capabilities]
+        everywhere = await self._sources.everywhere()
+        sources = [s for s in everywhere if capability in s.description.capabilities and self._has(s)]
         found: dict[int, list[Mapping[str, JSON]]] = {}
 
         async def look(number: int, source: SourceAt) -> None:

@@ -4,7 +4,7 @@ card."""
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from types import MappingProxyType
 
@@ -13,13 +13,15 @@ import attrs
 from praxis import __version__
 from praxis.access.authorize import Policy
 from praxis.access.principal import Principal
+from praxis.config.schema import McpView
 from praxis.gateway.changes import Changes
 from praxis.gateway.entries import Entries, exported_uri
-from praxis.gateway.names import exported_name
-from praxis.gateway.own_tools import DEFINITIONS, OwnTools, Peers, Send
+from praxis.gateway.exported import ExportedTools
+from praxis.gateway.own_tools import OwnTools, Peers, Send
+from praxis.gateway.views import CALL, FIND, View
 from praxis.model.card import AgentCard
 from praxis.model.errors import PraxisError
-from praxis.model.tool import JSON, CallContext, Tool, ToolResult
+from praxis.model.tool import JSON, CallContext, ToolResult
 from praxis.observe.events import EventBus
 from praxis.tools.service import Description, Notice
 from praxis.wire import jsonrpc
@@ -44,43 +46,6 @@ INSTRUCTIONS = (
 )
 
 
-class ExportedTools:
-    """What the agent can reach now, by exported name; made anew only when that changes."""
-
-    def __init__(self, agent: str, catalog: Callable[[], list[Tool]]) -> None:
-        self._agent = agent
-        self._catalog = catalog
-        self._seen: list[Tool] = []
-        self._tools: dict[str, Tool] = {}
-        self._listed: Sequence[Mapping[str, JSON]] = DEFINITIONS
-
-    def by_name(self) -> Mapping[str, Tool]:
-        """The tools now."""
-        self._look()
-        return self._tools
-
-    def listed(self) -> Sequence[Mapping[str, JSON]]:
-        """What ``tools/list`` shows, in the order of names; the same object until it changes."""
-        self._look()
-        return self._listed
-
-    def _look(self) -> None:
-        catalog = self._catalog()
-        if catalog == self._seen:  # tools are equal when they are the same object
-            return
-        self._seen = catalog
-        self._tools = dict(sorted((exported_name(tool, self._agent), tool) for tool in catalog))
-        self._listed = (*DEFINITIONS, *(_listed(name, tool) for name, tool in self._tools.items()))
-
-
-def _listed(name: str, tool: Tool) -> dict[str, JSON]:
-    """A definition as its source gave it, but for its name, and for a schema where it has none, which clients need."""
-    definition = {**tool.definition, "name": name}
-    if not isinstance(definition.get("inputSchema"), Mapping):
-        definition["inputSchema"] = {"type": "object"}
-    return definition
-
-
 class LocalGateway:
     """Makes the agent's service for whoever asks."""
 
@@ -94,6 +59,7 @@ class LocalGateway:
         card: Callable[[], AgentCard],
         peers: Peers,
         send: Send,
+        views: Mapping[str, McpView] = MappingProxyType({}),
     ) -> None:
         """`send` sends a text to a peer, by name or id."""
         self.agent = agent
@@ -108,9 +74,16 @@ class LocalGateway:
         self.exported = ExportedTools(agent, executor.catalog)
         self.changes = Changes(agent, sources, self.exported.listed, bus)
 
+        self._views = {name: View(view, agent, self.exported) for name, view in views.items()}
+
     def service(self, principal: Principal) -> LocalService:
         """The agent as this principal may use it."""
         return LocalService(self, principal)
+
+    def view(self, principal: Principal, name: str) -> LocalService | None:
+        """A view of it; None where there is none of this name."""
+        found = self._views.get(name)
+        return LocalService(self, principal, found) if found is not None else None
 
 
 @attrs.frozen(eq=False)
@@ -119,12 +92,17 @@ class LocalService:
 
     gateway: LocalGateway
     principal: Principal
+    view: View | None = None
+
+    @property
+    def _tools(self) -> ExportedTools | View:
+        return self.view if self.view is not None else self.gateway.exported
 
     def describe(self) -> Description:
         return self.gateway.description
 
     def tool_schema(self, name: str) -> Mapping[str, JSON] | None:
-        tool = self.gateway.exported.by_name().get(name)
+        tool = self._tools.by_name().get(name)
         return tool.input_schema if tool is not None else None
 
     async def request(self, method: str, params: Mapping[str, JSON], context: CallContext) -> Mapping[str, JSON]:
@@ -132,11 +110,12 @@ class LocalService:
         gateway.policy.authorize(self.principal, "run" if method == "tools/call" else "read")
         match method:
             case "tools/list":
-                return {"tools": list(gateway.exported.listed())}
+                return {"tools": list(self._tools.listed())}
             case "tools/call":
                 return (await self._call(params, context)).value
             case "resources/list":
-                return {"resources": [self._card_entry(), *await self._entries.listed(method)]}
+                own = [self._card_entry()] if self.view is None else []
+                return {"resources": [*own, *await self._entries.listed(method)]}
             case "resources/templates/list":
                 return {"resourceTemplates": await self._entries.listed(method)}
             case "prompts/list":
@@ -154,11 +133,18 @@ class LocalService:
         name, arguments = params.get("name"), params.get("arguments", {})
         if not isinstance(name, str) or not isinstance(arguments, dict):
             raise refusal(jsonrpc.INVALID_PARAMS, "a call has a name, a string, and arguments, an object")
-        gateway = self.gateway
+        gateway, view = self.gateway, self.view
         try:
-            if gateway.own.has(name):
+            if gateway.own.has(name) and (view is None or view.has_own(name)):
                 return await gateway.own.call(name, arguments, self.principal, context)
-            tool = gateway.exported.by_name().get(name)
+            if view is not None and view.compact:
+                if name == FIND:
+                    return view.find(arguments)
+                if name == CALL:
+                    name, arguments = arguments.get("name"), arguments.get("arguments") or {}
+                    if not isinstance(name, str) or not isinstance(arguments, dict):
+                        raise PraxisError("invalid", "expected a name, a text, and arguments, an object")
+            tool = self._tools.by_name().get(name)
             if tool is None:
                 raise PraxisError("not_found", f"there is no tool {name[:128]!r}", hint="tools/list shows all")
             return await gateway.executor.call(tool.ref, arguments, self.principal, context=context)
@@ -177,11 +163,14 @@ class LocalService:
 
     @property
     def _entries(self) -> Entries:
-        return Entries(self.gateway.agent, self.gateway.sources, self.principal)
+        return Entries(self.gateway.agent, self.gateway.sources, self.principal, self._has)
+
+    def _has(self, source: SourceAt) -> bool:
+        return self.view is None or self.view.has_source(source.agent, source.name)
 
     async def _read(self, params: Mapping[str, JSON], context: CallContext) -> Mapping[str, JSON]:
         uri = params.get("uri")
-        if uri == CARD:
+        if uri == CARD and self.view is None:
             text = json.dumps(attrs.asdict(self.gateway.card()), ensure_ascii=False)
             return {"contents": [{"uri": CARD, "mimeType": "application/json", "text": text}]}
         source, own = await self._resource(uri)
@@ -230,5 +219,5 @@ class LocalService:
     @asynccontextmanager
     async def subscribe(self, wanted: Mapping[str, JSON], on_notice: Notice) -> AsyncIterator[Mapping[str, JSON]]:
         """See `McpService`. Changes of a source that comes later are told with the coming of its agent."""
-        async with self.gateway.changes.subscribe(self.principal, wanted, on_notice) as honoured:
+        async with self.gateway.changes.subscribe(self.principal, wanted, on_notice, self._has) as honoured:
             yield honoured

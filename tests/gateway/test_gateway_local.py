@@ -12,9 +12,10 @@ import trio
 
 from praxis.access.authorize import Policy
 from praxis.access.principal import Principal
-from praxis.config.schema import Export
+from praxis.config.schema import Export, McpView
 from praxis.gateway.local import CARD, LocalGateway, LocalService
 from praxis.gateway.own_tools import DEFINITIONS
+from praxis.gateway.views import View
 from praxis.model.card import AgentCard
 from praxis.model.errors import PraxisError
 from praxis.model.peer import PeerId, PeerView
@@ -239,3 +240,74 @@ async def test_a_message_goes_to_a_peer() -> None:
     for arguments in wrong:
         assert (await at.call("send_p2p_message", **arguments))["isError"]
     assert at.sent == ["hello"]
+
+
+# -- views ------------------------------------------------------------------------------------------
+
+
+def view(at: Local, **config: Any) -> Local:
+    made = View(McpView(**config), "me", at.gateway.exported)
+    return attrs.evolve(at, service=LocalService(at.gateway, OPERATOR, made))
+
+
+async def names(at: Local) -> list[str]:
+    return [tool["name"] for tool in await at.listed()]
+
+
+async def test_a_view_has_what_it_lets_through_and_no_more() -> None:
+    at = local(me_x=fine, me_y=fine, a_x=fine)
+    assert await names(view(at)) == ["a__fs__x", "fs__x", "fs__y"]
+    assert await names(view(at, allow=("a:*",))) == ["a__fs__x"]
+    assert await names(view(at, allow=("fs/*",), deny=("x",))) == ["fs__y"]
+    assert await names(view(at, allow=("praxis/analyze_dsl", "y"))) == ["analyze_dsl", "fs__y"]
+    assert await names(view(at, allow=("praxis/*",), deny=("praxis/execute_workflow",))) == OWN[1:]
+    narrow = view(at, allow=("y",))
+    assert not (await narrow.call("fs__y"))["isError"]
+    for name in ("fs__x", "a__fs__x", "execute_workflow", "find_tools", "call_tool"):
+        assert (await narrow.call(name, dsl="CALL x"))["isError"], name
+    assert at.network.network.asked == ["me:fs/y"]
+
+
+async def test_a_view_follows_the_tools() -> None:
+    at = local(me_x=fine)
+    narrow = view(at, allow=("x",))
+    first = await narrow.listed()
+    assert narrow.service.tool_schema("fs__x") is not None
+    at.network.network.view = Snapshot([], [], ())
+    assert await narrow.listed() == []
+    assert narrow.service.tool_schema("fs__x") is None
+    assert first
+
+
+async def test_a_compact_view_finds_and_calls() -> None:
+    at = view(local(me_x=fine, a_y=fine), compact=True, deny=("a:*",))
+    assert await names(at) == ["find_tools", "call_tool"]
+    found = (await at.call("find_tools", query="x"))["structuredContent"]
+    assert [tool["name"] for tool in found["tools"]] == ["fs__x"]
+    assert found["tools"][0]["inputSchema"]
+    assert found["of"] == 1
+
+    async def ask(tool: str, arguments: dict[str, Any]) -> Mapping[str, Any]:
+        return await at.service.request("tools/call", {"name": tool, "arguments": arguments}, CallContext("ann"))
+
+    assert (await ask("call_tool", {"name": "fs__x", "arguments": {"n": 2}}))["structuredContent"] == {"n": 2}
+    calls: list[dict[str, Any]] = [{"name": "a__fs__y"}, {"name": 5}, {"name": "fs__x", "arguments": [1]}, {}]
+    for arguments in calls:
+        assert (await ask("call_tool", arguments))["isError"], arguments
+    queries: list[dict[str, Any]] = [{}, {"query": ""}, {"query": "x", "limit": 0}, {"query": "x", "more": 1}]
+    for arguments in queries:
+        assert (await ask("find_tools", arguments))["isError"], arguments
+
+
+async def test_a_view_has_no_card_and_only_its_sources() -> None:
+    at = local()
+    narrow = view(at, allow=("docs/*",))
+    assert await narrow.service.request("resources/list", {}, CallContext("ann")) == {"resources": []}
+    with pytest.raises(PraxisError):
+        await narrow.service.request("resources/read", {"uri": CARD}, CallContext("ann"))
+    assert narrow.service.view is not None
+    assert narrow.service.view.has_source(None, "docs")
+    assert narrow.service.view.has_source("a", "docs")
+    assert not narrow.service.view.has_source(None, "fs")
+    assert View(McpView(("a:docs/*",)), "me", at.gateway.exported).has_source("a", "docs")
+    assert not View(McpView(("a:docs/*",)), "me", at.gateway.exported).has_source(None, "docs")
