@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import attrs
 import trio
 
-from praxis.config.schema import P2P
+from praxis.config.schema import P2P, Routing
 from praxis.peers.gossip import ROUND
 from praxis.peers.neighbours import COUNT
 from praxis.sim.agent import SimAgent
@@ -16,6 +16,9 @@ from praxis.sim.network import SimNetwork
 BOOTSTRAP = ("10.0.0.1:4001", "10.0.0.2:4001", "10.0.0.3:4001")
 LOOK = 0.005
 """Seconds between two looks at the directories; the measured times are that exact."""
+GROUP, GROUPS = 32, 4
+"""Agents of one group at least that are started together, and groups of a large network at most: some lines of the
+time when the network was smaller have to be given up again, and a newcomer's record is passed on with those of others."""
 SETTLE = 3 * ROUND
 LONG = 1800.0
 """Seconds until a simulation that does not come to its end has failed."""
@@ -42,13 +45,12 @@ class Figures:
     """Likewise after halves that were cut off from each other for minutes, with changes in both, had met again."""
 
 
-async def measure(size: int, seed: int, *, max_peers: int = 256, latency: float = 0.02, loss: float = 0.05) -> Figures:
+async def measure(network: SimNetwork, size: int, *, max_peers: int = 256) -> Figures:
     """The whole life of a network of five agents or more. Raises trio.TooSlowError when it does not come to rest."""
-    network = SimNetwork(seed, latency=latency, jitter=latency / 10, loss=loss)
     with trio.fail_after(LONG):
         async with trio.open_nursery() as nursery:
             agents = await grow(network, nursery, size, max_peers=max_peers)
-            spread_hops, rounds, messages = await _spread(network, agents)
+            spread_hops, rounds, messages = await spread(network, agents)
             lines = sum(len(agent.registry.links()) for agent in agents) / size
             churn = await _churn(network, nursery, agents, max_peers=max_peers)
             merge = await _merge(network, agents)
@@ -57,20 +59,32 @@ async def measure(size: int, seed: int, *, max_peers: int = 256, latency: float 
 
 
 async def grow(
-    network: SimNetwork, nursery: trio.Nursery, size: int, *, max_peers: int, first: int = 1
+    network: SimNetwork,
+    nursery: trio.Nursery,
+    size: int,
+    *,
+    max_peers: int,
+    first: int = 1,
+    routing: Routing = Routing(),  # noqa: B008 - frozen
 ) -> list[SimAgent]:
-    """So many agents more; all know the first few, and those on their segment. Returns when all know each other."""
+    """So many agents more; all know the first few, and those on their segment. Returns when all know each other.
+
+    A large network starts in groups, each when those before it know each other, as it would where machines are
+    started by the rack.
+    """
     agents = [
-        SimAgent(network, number, config=config_of(max_peers), segment=number // 32)
+        SimAgent(network, number, config=config_of(max_peers), routing=routing, segment=number // 32)
         for number in range(first, first + size)
     ]
-    for agent in agents:
-        await nursery.start(agent.run)
-        await trio.sleep(LOOK)
-    everybody = network_agents(network)
-    await until(lambda: same(everybody))
-    if len(everybody) > max_peers:  # lines from the time when there were fewer agents are closed when they idle
-        others = everybody[len(BOOTSTRAP) :]  # who is in everybody's configuration has lines to everybody
+    group = max(GROUP, size // GROUPS)
+    for begin in range(0, size, group):
+        for agent in agents[begin : begin + group]:
+            await nursery.start(agent.run)
+            await trio.sleep(LOOK)
+        running = [agent for agent in network.agents if agent.alive and agent.host.accept is not None]
+        await until(lambda running=running: same(running))
+    others = network_agents(network)[len(BOOTSTRAP) :]  # who is in everybody's configuration has lines to everybody
+    if len(others) + len(BOOTSTRAP) > max_peers:  # lines from when there were fewer agents are closed when they idle
         await until(lambda: all(len(agent.registry.links()) < 4 * COUNT for agent in others), 10.0)
     return agents
 
@@ -86,7 +100,11 @@ def network_agents(network: SimNetwork) -> list[SimAgent]:
 
 def same(agents: Sequence[SimAgent]) -> bool:
     """Whether all directories are the same and complete."""
-    return len({agent.directory.hash() for agent in agents}) == 1 and len(agents[0].directory) >= len(agents)
+    first = agents[0].directory
+    if len(first) < len(agents):
+        return False
+    expected = first.hash()
+    return all(agent.directory.hash() == expected for agent in agents)
 
 
 async def until(condition: Callable[[], bool], pause: float = 10 * LOOK) -> None:
@@ -94,7 +112,8 @@ async def until(condition: Callable[[], bool], pause: float = 10 * LOOK) -> None
         await trio.sleep(pause)
 
 
-async def _spread(network: SimNetwork, agents: Sequence[SimAgent]) -> tuple[float, float, float]:
+async def spread(network: SimNetwork, agents: Sequence[SimAgent]) -> tuple[float, float, float]:
+    """One agent has a new tool: the hops until 95 % know it, the rounds until all do, the messages per agent."""
     await trio.sleep(SETTLE)
     await until(lambda: same(agents))
     owner = agents[len(agents) // 2]
