@@ -18,6 +18,8 @@ MAX_PEERS = 1024
 """Peers that are known at once; one more is not taken, and counted. A full mesh is meant up to 256."""
 MAX_CANDIDATES = 8
 """Addresses that are remembered per peer, the newest first."""
+UNNEEDED = "idle"
+"""Why a line ends that was made for a call and is not needed any more; nothing is wrong with the peer."""
 
 
 @attrs.define(eq=False)
@@ -198,7 +200,7 @@ class PeerRegistry:
         if entry.link is not link:
             return
         entry.link = None
-        entry.set_state("down", link.reason)
+        entry.set_state("idle" if _is_unneeded(link) else "down", link.reason)
         entry.reason = entry.reason or link.reason
         entry.last_seen = self._clock()
         entry.tools = ()
@@ -297,3 +299,8 @@ class PeerRegistry:
     def _tell_change(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
+
+
+def _is_unneeded(link: PeerLink) -> bool:
+    """Either end may have said so."""
+    return link.leaving and link.reason.endswith(UNNEEDED)
