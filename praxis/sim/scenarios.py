@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import attrs
 import trio
@@ -16,9 +17,9 @@ from praxis.sim.network import SimNetwork
 BOOTSTRAP = ("10.0.0.1:4001", "10.0.0.2:4001", "10.0.0.3:4001")
 LOOK = 0.005
 """Seconds between two looks at the directories; the measured times are that exact."""
-GROUP, GROUPS = 32, 4
-"""Agents of one group at least that are started together, and groups of a large network at most: some lines of the
-time when the network was smaller have to be given up again, and a newcomer's record is passed on with those of others."""
+GROUP = 256
+"""Agents that are started together: their records are passed on together, and fewer lines of the time when the network
+was smaller have to be given up again."""
 SETTLE = 3 * ROUND
 LONG = 1800.0
 """Seconds until a simulation that does not come to its end has failed."""
@@ -65,24 +66,23 @@ async def grow(
     *,
     max_peers: int,
     first: int = 1,
+    group: int = GROUP,
     routing: Routing = Routing(),  # noqa: B008 - frozen
 ) -> list[SimAgent]:
     """So many agents more; all know the first few, and those on their segment. Returns when all know each other.
 
-    A large network starts in groups, each when those before it know each other, as it would where machines are
-    started by the rack.
+    They start in groups, each when those before it know each other, as machines do that are started by the rack.
     """
     agents = [
         SimAgent(network, number, config=config_of(max_peers), routing=routing, segment=number // 32)
         for number in range(first, first + size)
     ]
-    group = max(GROUP, size // GROUPS)
     for begin in range(0, size, group):
         for agent in agents[begin : begin + group]:
             await nursery.start(agent.run)
             await trio.sleep(LOOK)
         running = [agent for agent in network.agents if agent.alive and agent.host.accept is not None]
-        await until(lambda running=running: same(running))
+        await until(partial(same, running))
     others = network_agents(network)[len(BOOTSTRAP) :]  # who is in everybody's configuration has lines to everybody
     if len(others) + len(BOOTSTRAP) > max_peers:  # lines from when there were fewer agents are closed when they idle
         await until(lambda: all(len(agent.registry.links()) < 4 * COUNT for agent in others), 10.0)

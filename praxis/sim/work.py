@@ -1,4 +1,4 @@
-"""The tools of a simulated agent: they take as long, or fail, as the scenario says, and answer with the agent's name."""
+"""The tools of a simulated agent: they take as long or fail as the scenario says, and answer with the agent's name."""
 
 from __future__ import annotations
 
