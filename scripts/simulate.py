@@ -35,9 +35,9 @@ COLUMNS = {
 BARS = {"spread_hops": 13.0, "rounds": 3.0, "messages": 6.0, "churn": 90.0, "merge": 90.0}
 """Medians that may not be exceeded. A churn is over when the silence of the last dead is noticed, 28 s, and directories
 have been compared; after a merge a peer that could not be reached is dialed again within a minute."""
-FULL_MESH, ABOVE = 256, 32
-"""Agents up to which the default of `p2p.max_peers` has lines between all, and `max_peers` for more: they end up with
-the same lines, but not by way of a full mesh of 256, which takes longer than all the rest."""
+MAX_PEERS = 32
+"""Agents up to which all have lines to all. By default it is 256; with more agents than that they end up with the same
+lines, but by way of a full mesh, which takes longer to simulate than all the rest."""
 LATENCY, JITTER, LOSS = 0.02, 0.002, 0.05
 """Seconds, seconds, part of beacons: machines of one country."""
 
@@ -47,18 +47,21 @@ def main() -> int:
     parser.add_argument("sizes", type=int, nargs="+", metavar="SIZE", help="agents, five or more")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--first-seed", type=int, default=1)
-    parser.add_argument("--max-peers", type=int, help=f"default: {FULL_MESH}, and {ABOVE} for larger networks")
+    parser.add_argument("--max-peers", type=int, default=MAX_PEERS, help=f"default: {MAX_PEERS}")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     logging.disable()
     rows = []
     for size in options.sizes:
-        most = options.max_peers or (FULL_MESH if size <= FULL_MESH else ABOVE)
         runs = []
         began = time.monotonic()
         for seed in range(options.first_seed, options.first_seed + options.seeds):
             figures = simulate(
-                partial(measure, size=size, max_peers=most), seed, latency=LATENCY, jitter=JITTER, loss=LOSS
+                partial(measure, size=size, max_peers=options.max_peers),
+                seed,
+                latency=LATENCY,
+                jitter=JITTER,
+                loss=LOSS,
             )
             runs.append(figures)
             print(f"{size} agents, seed {seed}: {figures}", file=sys.stderr, flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -15,6 +16,9 @@ T = TypeVar("T")
 TICK = 0.001
 """Seconds from one moment to the next. What falls between two moments happens at the later one, as with the timers of
 real machines; in a network of a thousand agents something happens at each."""
+GARBAGE = (100_000, 50, 100)
+"""Thresholds of the garbage collector: by default it looks at the millions of objects of a large network so often that
+this takes as long as all else."""
 _DETERMINISTIC = "_ALLOW_DETERMINISTIC_SCHEDULING"
 
 
@@ -41,12 +45,15 @@ def simulate(
             nursery.cancel_scope.cancel()
         return result
 
+    before = gc.get_threshold()
+    gc.set_threshold(*GARBAGE)
     setattr(trio._core._run, _DETERMINISTIC, True)
     trio._core._run._r.seed(seed)
     try:
         return trio.run(run, clock=clock)
     finally:
         setattr(trio._core._run, _DETERMINISTIC, False)
+        gc.set_threshold(*before)
 
 
 async def _pass_time(clock: trio.testing.MockClock, network: SimNetwork) -> None:

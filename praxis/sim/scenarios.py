@@ -17,9 +17,12 @@ from praxis.sim.network import SimNetwork
 BOOTSTRAP = ("10.0.0.1:4001", "10.0.0.2:4001", "10.0.0.3:4001")
 LOOK = 0.005
 """Seconds between two looks at the directories; the measured times are that exact."""
-GROUP = 256
-"""Agents that are started together: their records are passed on together, and fewer lines of the time when the network
-was smaller have to be given up again."""
+GROUP = 128
+"""Agents that are started together: their records are passed on together."""
+START = 0.05
+"""Seconds between two of them. Who has just started knows of few and dials all of these, as in a small network."""
+SEGMENT = 8
+"""Agents on one segment, which hear each other's beacons."""
 SETTLE = 3 * ROUND
 LONG = 1800.0
 """Seconds until a simulation that does not come to its end has failed."""
@@ -71,17 +74,20 @@ async def grow(
 ) -> list[SimAgent]:
     """So many agents more; all know the first few, and those on their segment. Returns when all know each other.
 
-    They start in groups, each when those before it know each other, as machines do that are started by the rack.
+    They start in groups, each when those before it know each other, as machines do that are started by the rack. The
+    first group is just too large for lines to everybody, if all are: who joins later sees that at once.
     """
     agents = [
-        SimAgent(network, number, config=config_of(max_peers), routing=routing, segment=number // 32)
+        SimAgent(network, number, config=config_of(max_peers), routing=routing, segment=number // SEGMENT)
         for number in range(first, first + size)
     ]
-    for begin in range(0, size, group):
-        for agent in agents[begin : begin + group]:
+    end = 0
+    while end < size:
+        begin, end = end, end + (group if end or group == 1 else min(group, max_peers + 2))
+        for agent in agents[begin:end]:
             await nursery.start(agent.run)
-            await trio.sleep(LOOK)
-        running = [agent for agent in network.agents if agent.alive and agent.host.accept is not None]
+            await trio.sleep(START)
+        running = [agent for agent in network_agents(network) if agent.host.accept is not None]
         await until(partial(same, running))
     others = network_agents(network)[len(BOOTSTRAP) :]  # who is in everybody's configuration has lines to everybody
     if len(others) + len(BOOTSTRAP) > max_peers:  # lines from when there were fewer agents are closed when they idle
@@ -155,10 +161,10 @@ def routable(agent: SimAgent, others: Sequence[SimAgent]) -> bool:
 async def _merge(network: SimNetwork, agents: Sequence[SimAgent]) -> float:
     half = len(agents) // 2
     network.partition({a.address for a in agents[:half]}, {a.address for a in agents[half:]})
-    await trio.sleep(120)
+    await trio.sleep(90)
     agents[0].show(["left"])
     agents[-1].show(["right"])
-    await trio.sleep(60)
+    await trio.sleep(30)
     network.partition()
     began = trio.current_time()
     await until(

@@ -130,6 +130,7 @@ def test_who_leaves_is_gone_everywhere_and_stays_gone(monkeypatch: pytest.Monkey
     async def scenario(network: SimNetwork) -> None:
         async with trio.open_nursery() as nursery:
             one, two, three = await grow(network, nursery, 3, max_peers=256)
+            await trio.sleep(5)  # until no line is being made any more
             three.member.say_goodbye()
             await trio.sleep(1)
             three.kill()
