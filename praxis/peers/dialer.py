@@ -18,6 +18,7 @@ from praxis.peers.gossip import Gossip
 from praxis.peers.lines import LineEnd, Lines, Opened, Stream
 from praxis.peers.link import PeerLink
 from praxis.peers.neighbours import neighbours
+from praxis.peers.registry import UNNEEDED
 
 COURTESY = 2.0
 """Seconds that the larger id leaves to the smaller one to dial first; halves the crossed lines."""
@@ -207,6 +208,8 @@ class Dialer:
                 end = await self._dial(entry)
                 if end is None or entry.connected:
                     continue
+                if entry.state == "idle" and not self._wanted(entry):
+                    break  # its line was not needed any more: it is not lost
                 self._lines.registry.set_state(entry, "down", end.reason)
                 self._gossip.lost(entry)
                 news = entry.news
@@ -233,7 +236,7 @@ class Dialer:
                 if link.load:
                     self._needed[entry.id] = trio.current_time()
                 elif not self._wanted(entry):
-                    await link.leave("idle", redial=True, grace=0)  # the peer may want it for calls of its own
+                    await link.leave(UNNEEDED, redial=True, grace=0)  # the peer may want it for calls of its own
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(close_when_idle)

@@ -88,7 +88,9 @@ class Directory:
         seen = self._seen(record.id)
         if seen is not None and record.version <= seen and not (by_owner and record.id in self._second_hand):
             gone = self._gone.get(record.id)
-            return "left" if gone and gone.left else "known" if record.version == seen else "old"
+            if gone and gone.left and not (record.left and record.version == seen):
+                return "left"  # whoever sends just that knows: telling it so would go back and forth for ever
+            return "known" if record.version == seen else "old"
         if record.id not in self._records and len(self._records) >= MAX_MEMBERS - 1:
             self.refused += 1
             return "full"

@@ -32,13 +32,13 @@ class Network(SimNetwork):
         self.nursery = nursery
         self.dialed: list[tuple[float, str, str]] = []
         """When, from where, where to."""
-        self.slow: dict[str, float] = {}
+        self.deaf: dict[str, float] = {}
         """Seconds until an address takes a connection."""
         self.began = trio.current_time()
 
     async def connect(self, source: str, address: str) -> tuple[SimPipe, PeerId]:
         self.dialed.append((trio.current_time() - self.began, source, address))
-        await trio.sleep(self.slow.get(address, 0.0))
+        await trio.sleep(self.deaf.get(address, 0.0))
         return await super().connect(source, address)
 
     async def start(self, number: int, *nodes: str) -> SimAgent:
@@ -235,7 +235,7 @@ async def test_the_smaller_id_dials_at_once_and_the_larger_one_leaves_it_the_tim
 async def test_two_that_hear_of_each_other_at_once_do_not_cross(autojump_clock: MockClock) -> None:
     async with imagined() as network:
         small, large = by_id(await network.start(1), await network.start(2))
-        network.slow[large.address] = COURTESY / 2
+        network.deaf[large.address] = COURTESY / 2
         tell(large, small)
         tell(small, large)
         await trio.sleep(COURTESY * 5)
@@ -260,7 +260,7 @@ async def test_candidates_are_tried_one_after_the_other_without_waiting_for_the_
     async with imagined() as network:
         small, large = by_id(await network.start(1), await network.start(2))
         silent, dead = "10.0.9.1", "10.0.9.2"
-        network.slow[silent] = 3600.0
+        network.deaf[silent] = 3600.0
         tell(small, large, silent, dead, large.address)
         await trio.sleep(5)
         assert [where for _, _, where in network.dialed] == [silent, dead, large.address]
@@ -276,7 +276,7 @@ async def test_the_first_candidate_that_is_the_peer_wins(autojump_clock: MockClo
         stranger = await network.start(3)
         slow = "10.0.9.1"  # the peer too, by a longer way
         network.hosts[slow] = Host(slow, 0, large.host.accept, large.peer_id, nursery=large.host.nursery)
-        network.slow[slow] = 1.5 * STAGGER
+        network.deaf[slow] = 1.5 * STAGGER
         tell(small, large, slow, stranger.address, large.address)
         await trio.sleep(5)
         assert [where for _, _, where in network.dialed] == [slow, stranger.address, large.address]
