@@ -39,6 +39,7 @@ from praxis.peers.credentials import load_credentials
 from praxis.peers.identity import next_boot
 from praxis.peers.member import Member
 from praxis.reload import Reload, Reread
+from praxis.servers import Servers
 from praxis.status import Status, register_gauges
 from praxis.tools.builtin import FileTools
 from praxis.tools.mcp_sources import McpSources
@@ -142,7 +143,8 @@ class Agent:
             tags=config.agent.tags,
         )
         self.member.block(config.p2p.security.blocklist)
-        self.reloading = Reload(config, self.member, state_dir=state_dir, reread=reread)
+        self.reloading = Reload(config, self.member, self.mcp, state_dir=state_dir, reread=reread)
+        self._servers = Servers(self.mcp, self.reloading.change_servers, enabled=config.mcp.enabled, base_dir=base_dir)
         self.peers = self.member.registry
         self.catalog = Catalog(
             self.registry,
@@ -193,7 +195,7 @@ class Agent:
                 config.agent.shared_dir.mkdir(parents=True, exist_ok=True)
                 logger.info("made agent.shared_dir, %s", config.agent.shared_dir)
             self.registry.add(FileTools(config.agent.shared_dir, agent=config.agent.name))
-        sources = McpSources(
+        return McpSources(
             config.mcp_servers if config.mcp.enabled else (),
             config.mcp.limits,
             config.agent.name,
@@ -202,11 +204,8 @@ class Agent:
             quarantine=config.mcp.quarantine_changes,
             bus=self.bus,
             metrics=self.metrics,
-            on_change=self.registry.changed,
+            registry=self.registry,
         )
-        for source in sources:
-            self.registry.add(source)
-        return sources
 
     # -- running ------------------------------------------------------------------------------------
 
@@ -221,8 +220,7 @@ class Agent:
         api = self._make_services()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.meter.run)
-            for source in self.mcp:
-                await nursery.start(source.run)
+            await nursery.start(self.mcp.run)
             http: Any = make_api(api)
             sse: Any = make_sse(api)
             if config.mcp.enabled:
@@ -290,6 +288,7 @@ class Agent:
             info=self._status.info,
             reload=self.reloading.reload,
             sources=self.registry.sources,
+            servers=self._servers,
             draining=lambda: self._status.draining,
             prometheus=self._config.prometheus.enabled,
         )
