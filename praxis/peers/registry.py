@@ -77,6 +77,10 @@ class PeerRegistry:
             self._hinted.pop(peer_id, None)
         return entry
 
+    def hinted(self, entry: PeerEntry) -> bool:
+        """Whether nothing but a beacon has told of this peer so far."""
+        return entry.id in self._hinted
+
     def _make_room(self) -> bool:
         """Forget whoever is missed least: first those of whom nothing but a beacon has told, then the longest gone."""
         idle = (e for e in self._entries.values() if e.link is None and e.state != "blocked")

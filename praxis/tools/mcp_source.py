@@ -331,8 +331,7 @@ class McpSource:
     async def _use(self, link: Link) -> None:
         """Begin a session, list the tools, and again whenever they changed."""
         connection = link.connection
-        if self._transport == "sse":  # which is older than the modern era
-            self._hint = "legacy"
+        self._hint = "legacy" if self._transport == "sse" else self._hint  # which is older than the modern era
         self._probing = self.server.protocol == "auto" and self._hint == "" and link.wait is not None
         try:
             hello = await open_session(connection, self.server.protocol, self._hint, timeout=START_LIMIT)
