@@ -54,6 +54,7 @@ async def measure(network: SimNetwork, size: int, *, max_peers: int = 256) -> Fi
     with trio.fail_after(LONG):
         async with trio.open_nursery() as nursery:
             agents = await grow(network, nursery, size, max_peers=max_peers)
+            await _rest(agents, max_peers)
             spread_hops, rounds, messages = await spread(network, agents)
             lines = sum(len(agent.registry.links()) for agent in agents) / size
             churn = await _churn(network, nursery, agents, max_peers=max_peers)
@@ -89,10 +90,14 @@ async def grow(
             await trio.sleep(START)
         running = [agent for agent in network_agents(network) if agent.host.accept is not None]
         await until(partial(same, running))
-    others = network_agents(network)[len(BOOTSTRAP) :]  # who is in everybody's configuration has lines to everybody
-    if len(others) + len(BOOTSTRAP) > max_peers:  # lines from when there were fewer agents are closed when they idle
-        await until(lambda: all(len(agent.registry.links()) < 4 * COUNT for agent in others), 10.0)
     return agents
+
+
+async def _rest(agents: Sequence[SimAgent], max_peers: int) -> None:
+    """Until most lines from when there were fewer agents, or from when these knew of few, are closed again."""
+    others = agents[len(BOOTSTRAP) :]  # who is in everybody's configuration has lines to everybody
+    if len(agents) > max_peers:
+        await until(lambda: all(len(agent.registry.links()) < 4 * COUNT for agent in others), ROUND)
 
 
 def config_of(max_peers: int) -> P2P:
