@@ -42,9 +42,9 @@ def keep_servers(overlay: Path, before: Config, wanted: Config, reread: Callable
     """
     changes: dict[str, Any] = {}
     if wanted.mcp.servers != before.mcp.servers:
-        changes["mcp.servers"] = wanted.mcp.servers
+        changes["mcp.servers"] = [_sparse(server) for server in wanted.mcp.servers]
     if wanted.agent.external_mcp_endpoints != before.agent.external_mcp_endpoints:
-        changes["agent.external_mcp_endpoints"] = wanted.agent.external_mcp_endpoints
+        changes["agent.external_mcp_endpoints"] = [_sparse(one) for one in wanted.agent.external_mcp_endpoints]
     try:
         old = overlay.read_bytes() if overlay.exists() else None
         overlay.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -65,6 +65,13 @@ def keep_servers(overlay: Path, before: Config, wanted: Config, reread: Callable
         _restore(overlay, old)
         raise
     return config
+
+
+def _sparse(section: McpServer | McpEndpoint) -> dict[str, Any]:
+    """Only what somebody has set, as a person would write it."""
+    given = {field.name: getattr(section, field.name) for field in attrs.fields(type(section))}
+    defaults = {field.name: field.default for field in attrs.fields(type(section))}
+    return {name: value for name, value in given.items() if value not in (defaults[name], {})}
 
 
 def _restore(overlay: Path, old: bytes | None) -> None:
