@@ -23,6 +23,7 @@ from praxis.wire.messages import dumps
 from tests.support.siege import (
     LINES,
     PATIENCE,
+    ROOM,
     UNKNOWN,
     Siege,
     besieged,
@@ -109,6 +110,16 @@ async def test_before_hello_nothing_is_answered_and_no_member_passes_for_another
         for pipe in pipes:
             assert not any(frame.type == frames.RESPONSE for frame in await until_closed(pipe))
         await it.until_counted(refused(reason), CROWD)
+
+
+async def test_memory_that_is_taken_and_given_back_would_show(tmp_path: Path) -> None:
+    """Of the siege itself."""
+    grew = pytest.RaisesExc(AssertionError, match="memory grew by")
+    with pytest.RaisesGroup(grew, flatten_subgroups=True, allow_unwrapped=True):
+        async with besieged(tmp_path) as it:
+            buffered = b"x" * (2 * ROOM)
+            del buffered
+            await it.good_call()
 
 
 # Those that do not get through the handshake
