@@ -32,7 +32,10 @@ for line in sys.stdin:
         "initialize": {"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": {"name": "c"}},
         "tools/list": {"tools": [{"name": "t", "description": text, "inputSchema": {}}]},
     }
-    if asked.get("method") in results:
+    if "id" in asked and asked["method"] not in results and asked["method"] != sys.argv[-1]:
+        error = {"code": -32601, "message": "what?"}
+        print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], "error": error}), flush=True)
+    if asked["method"] in results:
         print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": results[asked["method"]]}), flush=True)
 """
 
@@ -279,6 +282,17 @@ def test_any_server_is_looked_at_and_called(praxis: Praxis) -> None:
     assert said.code == FAILED
 
 
+def test_what_is_odd_of_a_server_is_told(praxis: Praxis, tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("x")
+    (tmp_path / "odd.py").write_text(CHANGING.replace('"name": "t"', '"name": "a/b"'))
+    said = praxis("mcp", "inspect", f"{sys.executable} odd.py text prompts/list", "--timeout", "12")
+    assert (said.code, "tools: 0" in said.out) == (OK, True)
+    assert said.err.splitlines() == [
+        "praxis: prompts/list is not answered",
+        "praxis: MCP server server: tool a/b is left out: no usable name",
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -297,4 +311,4 @@ def test_a_server_that_cannot_be_used_says_why(praxis: Praxis, arguments: list[s
     said = praxis("mcp", *arguments)
     assert (said.code, said.out) == (code, "")
     assert words in said.err
-    assert "Traceback" not in said.err
+    assert said.err.count("\n") == 1
