@@ -105,7 +105,8 @@ class Status:
                 checks[name] = Check("healthy")
         for source in self.registry.sources():
             if source.state in ("failed", "backing off"):
-                action = "`praxis tools --sources` shows its last words; see its entry in mcp.servers"
+                shows = f"praxis mcp logs {source.name}" if source.kind == "mcp" else "praxis tools --sources"
+                action = f"`{shows}` shows its last words; see its entry in mcp.servers"
                 checks[f"source {source.name}"] = Check("degraded", source.reason, action)
             else:
                 checks[f"source {source.name}"] = Check("healthy")

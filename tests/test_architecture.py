@@ -389,6 +389,7 @@ def test_client_verbs_load_the_standard_library_alone() -> None:
         closed.bind(("127.0.0.1", 0))  # bound and never listening: every connection is refused
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
         verbs = [["version"], ["status"], ["peers"], ["tools"], ["call", "t"], ["exec", "CALL t"], ["plan", "CALL t"]]
+        verbs += [["mcp", "ls"], ["mcp", "rm", "a"], ["mcp", "export"], ["mcp", "add", "a", "--url", "http://a/"]]
         program = PROBE.replace("HEAVY", repr(HEAVY)).replace("VERBS", repr(verbs))
         done = subprocess.run(
             [sys.executable, "-c", program],

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 MAX_PAGES = 100
 """Pages of a list; a server that goes on is taken to be running in circles."""
+PATIENCE = 0.15
+"""Part of the whole time that one list may take, so that one which never comes does not hide the others."""
+MAX_WARNINGS = 200
+"""Lines about what is odd of a server that are kept until it has answered; beyond that the first are forgotten."""
 LISTS = (
     ("resources", "resources/list"),
     ("resourceTemplates", "resources/templates/list"),
@@ -28,6 +32,7 @@ LISTS = (
 
 def inspect(options: argparse.Namespace) -> int:
     """What the server says of itself, and everything that it lists."""
+    import trio
 
     async def look(source: McpSource) -> dict[str, Any]:
         described = source.describe()
@@ -41,7 +46,11 @@ def inspect(options: argparse.Namespace) -> int:
             "tools": [tool.definition for tool in source.tools()],
         }
         for key, method in LISTS:
-            found[key] = await _every(source, method, key)
+            found[key] = []
+            with trio.move_on_after(options.timeout * PATIENCE) as scope:
+                found[key] = await _every(source, method, key)
+            if scope.cancelled_caught:
+                say(f"{method} is not answered")
         return found
 
     found = _with(options, look)
@@ -84,6 +93,9 @@ def call(options: argparse.Namespace) -> int:
 
 def _with(options: argparse.Namespace, work: Any) -> dict[str, Any]:
     """Do something with the server, once it is reached. Raises CommandError."""
+    import logging
+    from logging.handlers import BufferingHandler
+
     import trio
 
     from praxis.model.errors import PraxisError
@@ -95,6 +107,9 @@ def _with(options: argparse.Namespace, work: Any) -> dict[str, Any]:
         with trio.fail_after(options.timeout):
             found.update(await _reached(server, work))
 
+    warnings, log = BufferingHandler(MAX_WARNINGS), logging.getLogger("praxis")
+    warnings.setLevel(logging.WARNING)
+    log.addHandler(warnings)
     try:
         trio.run(main)
     except trio.TooSlowError:
@@ -102,6 +117,10 @@ def _with(options: argparse.Namespace, work: Any) -> dict[str, Any]:
     except PraxisError as error:
         code = {"unavailable": UNREACHABLE, "invalid": USAGE, "timeout": TIMED_OUT}.get(error.code, FAILED)
         raise CommandError(code, f"{options.target}: {error}") from None
+    finally:
+        log.removeHandler(warnings)
+    for record in warnings.buffer:  # where it failed the error says it all
+        say(record.getMessage())
     return found
 
 

@@ -13,7 +13,8 @@ MAX_FILE = 4 * 1024 * 1024
 """Bytes of a file: the largest client keeps much else beside its servers, and still less than this."""
 
 _JSONC = re.compile(
-    r'(?P<text>"(?:\\.|[^"\\])*")|(?P<comment>//[^\n]*|/\*.*?\*/)|(?P<comma>,)(?=(?:\s|//[^\n]*|/\*.*?\*/)*[}\]])',
+    r'(?P<text>"(?:\\.|[^"\\])*")|(?P<comment>//[^\n]*|/\*.*?\*/)'
+    r"|(?P<comma>,)(?=(?:\s|//[^\n]*+|(?>/\*.*?\*/))*+[}\]])",
     re.DOTALL,
 )
 _FOREIGN = re.compile(r"\$\{(?P<braces>[^{}]*)\}|\{(?P<opencode>(?:env|file):[^{}]*)\}|\$(?P<bare>[A-Za-z_]\w*)|\$")
