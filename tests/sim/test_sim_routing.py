@@ -168,16 +168,18 @@ def test_an_owner_that_turns_slow_loses_its_share_within_two_seconds_and_gets_it
 
             for owner in owners:
                 owner.work.seconds = 0.05
-            for _ in range(6):
-                nursery.start_soon(caller)
-            await trio.sleep(2)
-            assert all(0.8 / 3 <= share <= 1.2 / 3 for share in await shares(10))
-            owners[0].work.seconds = 1.0
-            await trio.sleep(2)
-            assert (await shares(10))[0] <= 0.1
-            owners[0].work.seconds = 0.05
-            await trio.sleep(20)
-            assert (await shares(10))[0] >= 0.2
+            async with trio.open_nursery() as calling:
+                for _ in range(6):
+                    calling.start_soon(caller)
+                await trio.sleep(2)
+                assert all(0.8 / 3 <= share <= 1.2 / 3 for share in await shares(10))
+                owners[0].work.seconds = 1.0
+                await trio.sleep(2)
+                assert (await shares(10))[0] <= 0.1
+                owners[0].work.seconds = 0.05
+                await trio.sleep(20)
+                assert (await shares(10))[0] >= 0.2
+                calling.cancel_scope.cancel()  # before the agents: a caller would find nobody
             nursery.cancel_scope.cancel()
 
     simulate(scenario, 1)
