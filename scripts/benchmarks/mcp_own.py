@@ -3,8 +3,8 @@
 usage: python -m scripts.benchmarks.mcp_own stdio | http | client COMMAND...
 
 ``stdio`` and ``http`` serve the tool ``echo`` on the stack that an agent's endpoints stand on; ``http`` prints its
-address first. ``client`` calls it on a server that it starts: for each line ``CALLERS SECONDS`` of standard input it prints
-the figures of one measurement.
+address first. ``client`` calls it on a server that it starts: it prints the figures of one measurement for each line
+``CALLERS SECONDS`` of standard input.
 """
 
 from __future__ import annotations
