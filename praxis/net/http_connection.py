@@ -8,6 +8,7 @@ still there. A tiny request costs one read, one write and one wait.
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -59,11 +60,10 @@ class Refused(Exception):
 
 @attrs.frozen
 class Terms:
-    """What one server grants to each connection: bytes of a body, and seconds for a head, a body and for reading on
-    after a refusal."""
+    """What one server grants to each connection: bytes of a body, and seconds for a body and for reading on after a
+    refusal."""
 
     max_body: int
-    idle: float
     body: float
     linger: float
 
@@ -86,30 +86,32 @@ class HttpConnection:
     """Serves one client. `stopping` says whether the request under way is the last one.
 
     Attributes:
-        idle: no request has begun, so that the connection can be closed at once.
+        idle_since: Trio's time since when a request's head is waited for, which the server bounds; infinite while
+            there is a request.
     """
 
     def __init__(self, app: App, stream: trio.SocketStream, terms: Terms, stopping: trio.Event, dates: Dates) -> None:
-        self.idle = True
+        self.idle_since = trio.current_time()
         self._app = app
         self._socket = stream.socket
         self._terms = terms
         self._stopping = stopping
         self._dates = dates
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
-        self._patience = trio.CancelScope()
+        self._waiting = trio.CancelScope()
         self._client, self._server = (_address(name) for name in (stream.socket.getpeername, stream.socket.getsockname))
 
     def close(self) -> None:
         """End it: it is idle."""
-        self._patience.cancel()
+        self.idle_since = math.inf
+        self._waiting.cancel()
 
     async def serve(self) -> None:
         """Answer requests until the connection is over. What an application raises is logged."""
         try:
-            with self._patience:
+            with self._waiting:
                 while await self._serve_one():
-                    self.idle = True
+                    self.idle_since = trio.current_time()
         except Refused as refused:
             await self._refuse(refused)
         except LEFT:
@@ -119,10 +121,8 @@ class HttpConnection:
         """Read a request and have it answered. False when it was the last one."""
         http = self._http
         try:
-            self._patience.deadline = trio.current_time() + self._terms.idle
             request = await self._read_head()
-            self.idle = False
-            self._patience.deadline = float("inf")
+            self.idle_since = math.inf
             self._check(request)
             body = await self._read_body(request)
         except h11.RemoteProtocolError as error:

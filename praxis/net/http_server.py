@@ -6,6 +6,7 @@ tunnel here: who asks for an upgrade is answered as if it had not.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import trio
@@ -41,7 +42,7 @@ async def serve_http(
 
     Raises OSError when a listener fails.
     """
-    terms = Terms(max_body=max_body, idle=IDLE, body=BODY_TIMEOUT, linger=LINGER)
+    terms = Terms(max_body=max_body, body=BODY_TIMEOUT, linger=LINGER)
     dates = Dates()
     connections: set[HttpConnection] = set()  # as many as `serve_connections` lets in
 
@@ -57,11 +58,22 @@ async def serve_http(
         """Idle connections are closed at once; a running request is the last one on its connection."""
         await stopping.wait()
         for connection in connections:
-            if connection.idle:
+            if connection.idle_since < math.inf:
                 connection.close()
+
+    async def close_idle() -> None:
+        """Close the connections that have been idle for too long: one clock for all costs a request nothing."""
+        while True:
+            now = trio.current_time()
+            for connection in connections:
+                if connection.idle_since + IDLE <= now:
+                    connection.close()
+            earliest = min((connection.idle_since for connection in connections), default=now)
+            await trio.sleep_until(min(earliest, now) + IDLE)  # whoever falls idle meanwhile has longer
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(tell_connections)
+        nursery.start_soon(close_idle)
         await serve_connections(
             handle,
             listeners,
