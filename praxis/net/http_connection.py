@@ -1,4 +1,4 @@
-"""One connection of HTTP/1.1: h11 between a socket and an ASGI application, in one task.
+"""One connection of HTTP/1.1: h11 reads from a socket what an ASGI application is asked, in one task.
 
 A request is read whole before the application is called, so that it sees a whole one or none, and its answer is sent
 in as few pieces as the application gives. Nothing is read meanwhile unless the application asks whether the client is
@@ -23,6 +23,7 @@ import trio
 
 from praxis.model.errors import PraxisError
 from praxis.model.problem import CONTENT_TYPE, problem_body
+from praxis.net.http_answer import GO_ON, Answer
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +99,7 @@ class HttpConnection:
         self._stopping = stopping
         self._dates = dates
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
+        self._request: h11.Request | None = None
         self._waiting = trio.CancelScope()
         self._client, self._server = (_address(name) for name in (stream.socket.getpeername, stream.socket.getsockname))
 
@@ -121,27 +123,30 @@ class HttpConnection:
         """Read a request and have it answered. False when it was the last one."""
         http = self._http
         try:
-            request = await self._read_head()
+            self._request = None
+            request = self._request = await self._read_head()
             self.idle_since = math.inf
             self._check(request)
             body = await self._read_body(request)
         except h11.RemoteProtocolError as error:
             raise _fault(error) from None
-        exchange = Exchange(self, request, body)
+        answer = Answer(request)
+        exchange = Exchange(self, answer, body)
         try:
             await self._app(self._scope(request), exchange.receive, exchange.send)
-            failed = not exchange.over
         except Exception:  # one request: it must not take other connections with it
             logger.exception("%s %s failed with a bug", request.method.decode(), request.target.decode()[:200])
-            failed = True
-        if failed:
-            if http.our_state is h11.SEND_RESPONSE:
-                headers = [(b"content-length", b"0"), (b"connection", b"close")]
-                await self.write(_whole(http, 500, headers, b""))
+        if not answer.over:
+            if not (exchange.sent or exchange.gone):
+                failed = Answer(request).head(500, [(b"content-length", b"0")], self.date, last=True)
+                await self.write(failed)
             return False
-        if exchange.lost or http.our_state is not h11.DONE or self._stopping.is_set():
+        if exchange.lost or not answer.keeps or self._stopping.is_set():
             return False
-        http.start_next_cycle()
+        sent_ahead, _ = http.trailing_data
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
+        if sent_ahead:
+            self._http.receive_data(sent_ahead)
         return True
 
     # -- reading ------------------------------------------------------------------------------------
@@ -167,9 +172,9 @@ class HttpConnection:
         if self._take_body(body):
             return bytes(body)
         with trio.move_on_after(self._terms.body):
+            if self._http.they_are_waiting_for_100_continue:
+                await self.write(GO_ON)
             while True:
-                if self._http.they_are_waiting_for_100_continue:
-                    await self.write(self._http.send(h11.InformationalResponse(status_code=100, headers=[])) or b"")
                 await self.fill()
                 if self._take_body(body):
                     return bytes(body)
@@ -243,28 +248,23 @@ class HttpConnection:
             except BlockingIOError:
                 await trio.lowlevel.wait_writable(self._socket)
 
-    def head(self, status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
-        """The head of an answer, which is the last one when the server stops."""
-        fields = [*headers, (b"date", self._dates.now())]
-        if self._stopping.is_set():
-            fields.append((b"connection", b"close"))
-        return self._http.send(h11.Response(status_code=status, headers=fields)) or b""
+    @property
+    def date(self) -> bytes:
+        """The value of the header Date."""
+        return self._dates.now()
 
-    def part(self, data: bytes, more: bool) -> bytes:
-        """A part of the body as it is sent; without `more` it is the last one."""
-        sent = self._http.send(h11.Data(data=data)) or b"" if data else b""
-        return sent if more else sent + (self._http.send(h11.EndOfMessage()) or b"")
+    @property
+    def stopping(self) -> bool:
+        """Whether the request under way is the last one."""
+        return self._stopping.is_set()
 
     async def _refuse(self, refused: Refused) -> None:
         """A problem (RFC 9457) and the end. What the client still sends is read for a moment: closing over unread
         bytes resets the connection, and the answer could be lost with it."""
-        if self._http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
-            return
-        body = problem_body(refused.error, refused.status)
+        body, answer = problem_body(refused.error, refused.status), Answer(self._request)
         headers = [(b"content-type", CONTENT_TYPE.encode()), (b"content-length", b"%d" % len(body))]
-        headers += [(b"connection", b"close"), (b"date", self._dates.now())]
         with trio.move_on_after(self._terms.linger), suppress(*LEFT):
-            await self.write(_whole(self._http, refused.status, headers, body))
+            await self.write(answer.head(refused.status, headers, self.date, last=True) + answer.part(body, False))
             self._socket.shutdown(trio.socket.SHUT_WR)
             while True:
                 await trio.lowlevel.wait_readable(self._socket)
@@ -284,18 +284,18 @@ class Exchange:
     """One request and its answer, as the application sees them.
 
     Attributes:
-        over: the answer is complete.
+        sent: some of the answer has been sent.
         lost: some of it could not be sent.
+        gone: the client has left, and the application has been told.
     """
 
-    def __init__(self, connection: HttpConnection, request: h11.Request, body: bytes) -> None:
-        self.over = self.lost = False
+    def __init__(self, connection: HttpConnection, answer: Answer, body: bytes) -> None:
+        self.sent = self.lost = self.gone = False
         self._connection = connection
-        self._bodiless = request.method == b"HEAD"
+        self._answer = answer
         self._body: bytes | None = body
         self._start: Any = None  # the message, until the first part of the body
         self._started = False
-        self._gone = False
         self._watch: trio.CancelScope | None = None
 
     async def receive(self) -> Any:
@@ -303,10 +303,10 @@ class Exchange:
         if self._body is not None:
             body, self._body = self._body, None
             return {"type": "http.request", "body": body, "more_body": False}
-        if not (self.over or self.lost or self._gone):
+        if not (self._answer.over or self.lost or self.gone):
             with trio.CancelScope() as self._watch:
                 await self._connection.wait_gone()
-                self._gone = True
+                self.gone = True
             self._watch = None
         else:
             await trio.lowlevel.checkpoint()
@@ -317,22 +317,20 @@ class Exchange:
         kind = message["type"]
         if kind == "http.response.start" and not self._started:
             self._start, self._started = message, True
-        elif kind == "http.response.body" and self._started and not self.over:
+        elif kind == "http.response.body" and self._started and not self._answer.over:
             await self._send_part(message.get("body", b""), message.get("more_body", False))
         else:
             raise RuntimeError(f"{kind} is out of place here")
 
     async def _send_part(self, body: bytes, more: bool) -> None:
-        connection, data = self._connection, b""
+        connection, answer, head = self._connection, self._answer, b""
         if self._start is not None:
             start, self._start = self._start, None
-            status = int(start["status"])
-            self._bodiless = self._bodiless or status in (204, 304)
-            data = connection.head(status, list(start.get("headers", ())))
-        data += connection.part(b"" if self._bodiless else body, more)
-        self.over = not more
+            head = answer.head(start["status"], start.get("headers", ()), connection.date, last=connection.stopping)
+        data = head + answer.part(body, more)
         try:
-            if data:
+            if data and not self.lost:
+                self.sent = True
                 await connection.write(data)
         except LEFT:
             self.lost = True
@@ -340,15 +338,6 @@ class Exchange:
             await trio.lowlevel.checkpoint()
         elif self._watch is not None:
             self._watch.cancel()
-
-
-def _whole(http: h11.Connection, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> bytes:
-    """A whole answer; to a request for the head alone it has no body."""
-    events = [h11.Response(status_code=status, headers=headers), h11.Data(data=body), h11.EndOfMessage()]
-    sent = http.send(events[0]) or b""
-    with suppress(h11.LocalProtocolError):  # an answer to HEAD has none
-        sent += (http.send(events[1]) or b"") + (http.send(events[2]) or b"")
-    return sent
 
 
 def _fault(error: h11.RemoteProtocolError) -> Refused:
