@@ -126,6 +126,8 @@ class HttpConnection:
             self._request = None
             request = self._request = await self._read_head()
             self.idle_since = math.inf
+            if self._waiting.cancel_called:  # the server has closed the connection while this came
+                raise Gone
             self._check(request)
             body = await self._read_body(request)
         except h11.RemoteProtocolError as error:
@@ -194,7 +196,6 @@ class HttpConnection:
 
     async def fill(self) -> int:
         """Wait for bytes and give them to the parser; how many. Raises Gone when there are no more."""
-        await trio.lowlevel.wait_readable(self._socket)
         data = await self._read()
         if not data:
             raise Gone
@@ -202,11 +203,12 @@ class HttpConnection:
         return len(data)
 
     async def _read(self) -> bytes:
-        while True:
-            try:
-                return os.read(self._socket.fileno(), READ_SIZE)
-            except BlockingIOError:
-                await trio.lowlevel.wait_readable(self._socket)
+        """What comes next; nothing at the end. It waits first: mostly there is nothing yet, and others get a turn."""
+        while (number := self._socket.fileno()) >= 0:
+            await trio.lowlevel.wait_readable(self._socket)
+            with suppress(BlockingIOError):  # somebody woke us for nothing
+                return os.read(number, READ_SIZE)
+        raise Gone  # the server has closed it
 
     def _check(self, request: h11.Request) -> None:
         """That it is a request that is answered here. Raises Refused."""
@@ -266,10 +268,8 @@ class HttpConnection:
         with trio.move_on_after(self._terms.linger), suppress(*LEFT):
             await self.write(answer.head(refused.status, headers, self.date, last=True) + answer.part(body, False))
             self._socket.shutdown(trio.socket.SHUT_WR)
-            while True:
-                await trio.lowlevel.wait_readable(self._socket)
-                if not await self._read():
-                    break
+            while await self._read():
+                pass
 
     async def wait_gone(self) -> None:
         """Return when the client is seen to have left; what it sends meanwhile is kept for later, so far it fits."""
