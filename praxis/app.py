@@ -39,6 +39,7 @@ from praxis.peers.credentials import load_credentials
 from praxis.peers.identity import next_boot
 from praxis.peers.member import Member
 from praxis.reload import Reload, Reread
+from praxis.servers import Servers
 from praxis.status import Status, register_gauges
 from praxis.tools.builtin import FileTools
 from praxis.tools.mcp_sources import McpSources
@@ -47,6 +48,7 @@ from praxis.websocket.gateway import serve_gateway
 from praxis.workflow.catalog import Catalog
 from praxis.workflow.executor import Executor
 from praxis.workflow.exports import Exports
+from praxis.workflow.sources import Sources
 
 logger = logging.getLogger(__name__)
 
@@ -141,7 +143,8 @@ class Agent:
             tags=config.agent.tags,
         )
         self.member.block(config.p2p.security.blocklist)
-        self.reloading = Reload(config, self.member, state_dir=state_dir, reread=reread)
+        self.reloading = Reload(config, self.member, self.mcp, state_dir=state_dir, reread=reread)
+        self._servers = Servers(self.mcp, self.reloading.change_servers, enabled=config.mcp.enabled, base_dir=base_dir)
         self.peers = self.member.registry
         self.catalog = Catalog(
             self.registry,
@@ -177,8 +180,13 @@ class Agent:
             discovery_trouble=lambda: self.member.discovery_trouble,
         )
         register_gauges(self.metrics, self._status, name=config.agent.name, bus=self.bus)
-        gateway = LocalGateway(config.agent.name, self.executor, self._policy, self.bus, self._status.card, self.peers)
-        self._mcp = McpEndpoints(gateway.service, lambda scope: scope[PRINCIPAL], metrics=self.metrics)
+        sources = Sources(config.agent.name, self.registry, self.peers, self.executor, self._policy)
+        card, send = self._status.card, self.member.send
+        name, executor = config.agent.name, self.executor
+        mine = (self._policy, self.bus, card, self.peers, send)
+        gateway = LocalGateway(name, executor, sources, *mine, config.mcp.views)
+        ways = (gateway.service, gateway.view, sources.find)
+        self._mcp = McpEndpoints(*ways, lambda scope: scope[PRINCIPAL], metrics=self.metrics)
 
     def _make_sources(self, base_dir: Path) -> McpSources:
         config = self._config
@@ -187,7 +195,7 @@ class Agent:
                 config.agent.shared_dir.mkdir(parents=True, exist_ok=True)
                 logger.info("made agent.shared_dir, %s", config.agent.shared_dir)
             self.registry.add(FileTools(config.agent.shared_dir, agent=config.agent.name))
-        sources = McpSources(
+        return McpSources(
             config.mcp_servers if config.mcp.enabled else (),
             config.mcp.limits,
             config.agent.name,
@@ -196,11 +204,8 @@ class Agent:
             quarantine=config.mcp.quarantine_changes,
             bus=self.bus,
             metrics=self.metrics,
-            on_change=self.registry.changed,
+            registry=self.registry,
         )
-        for source in sources:
-            self.registry.add(source)
-        return sources
 
     # -- running ------------------------------------------------------------------------------------
 
@@ -215,8 +220,7 @@ class Agent:
         api = self._make_services()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.meter.run)
-            for source in self.mcp:
-                await nursery.start(source.run)
+            await nursery.start(self.mcp.run)
             http: Any = make_api(api)
             sse: Any = make_sse(api)
             if config.mcp.enabled:
@@ -284,6 +288,7 @@ class Agent:
             info=self._status.info,
             reload=self.reloading.reload,
             sources=self.registry.sources,
+            servers=self._servers,
             draining=lambda: self._status.draining,
             prometheus=self._config.prometheus.enabled,
         )

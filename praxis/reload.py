@@ -14,10 +14,13 @@ from typing import Any
 import attrs
 import trio
 
+from praxis.config.keep import keep_servers
+from praxis.config.load import OVERLAY
 from praxis.config.schema import P2P, Config
 from praxis.model.errors import PraxisError
 from praxis.peers.credentials import load_credentials
 from praxis.peers.member import Member
+from praxis.tools.mcp_sources import McpSources
 
 logger = logging.getLogger(__name__)
 
@@ -37,10 +40,13 @@ class Reloaded:
 class Reload:
     """Reads the configuration again and applies it."""
 
-    def __init__(self, config: Config, member: Member, *, state_dir: Path, reread: Reread | None) -> None:
+    def __init__(
+        self, config: Config, member: Member, sources: McpSources, *, state_dir: Path, reread: Reread | None
+    ) -> None:
         """`reread` gives the configuration as it is on the disk now, and raises PraxisError; None: there is none."""
         self._running = config
         self._member = member
+        self._sources = sources
         self._state_dir = state_dir
         self._reread = reread
         self._turn = trio.Lock()
@@ -53,10 +59,11 @@ class Reload:
             config = self._reread()
             changed = tuple(differences(self._running, config))
             # What waits for a restart stays as it runs, and is told again next time.
-            running = attrs.evolve(self._running, p2p=_mixed(self._running.p2p, config.p2p))
+            running = attrs.evolve(_with_servers(self._running, config), p2p=_mixed(self._running.p2p, config.p2p))
             applied = tuple(differences(self._running, running))
             renewed = await self._apply(running)
             self._running = running
+            await self._apply_servers()
         done = Reloaded(applied, tuple(key for key in changed if key not in applied), renewed)
         logger.info(
             "reloaded: changed %s; lines %s",
@@ -67,6 +74,27 @@ class Reload:
             logger.warning("a restart is needed for %s", ", ".join(done.restart))
         return done
 
+    async def change_servers(self, change: Callable[[Config], Config]) -> bool:
+        """Change the MCP servers, at once and for good; whether it outlasts a restart, for which there has to be a
+        configuration to start with again.
+
+        `change` makes the configuration that is wanted of the one that is on the disk now. What else is new on the
+        disk waits for a reload, other servers do not. Raises PraxisError, also what `change` raises; nothing has
+        changed then.
+        """
+        async with self._turn:
+            if self._reread is None:
+                config = change(self._running)
+            else:
+                before = self._reread()
+                config = keep_servers(self._state_dir / OVERLAY, before, change(before), self._reread)
+            self._running = _with_servers(self._running, config)
+            await self._apply_servers()
+        return self._reread is not None
+
+    async def _apply_servers(self) -> None:
+        await self._sources.apply(self._running.mcp_servers if self._running.mcp.enabled else ())
+
     async def _apply(self, config: Config) -> bool:
         p2p = config.p2p
         credentials = load_credentials(p2p, name=config.agent.name, state_dir=self._state_dir, clock=time.time)
@@ -74,6 +102,15 @@ class Reload:
         self._member.lines.allow(p2p.security.allow)
         self._member.bootstrap(p2p.bootstrap_nodes)
         return await self._member.reload(credentials)
+
+
+def _with_servers(running: Config, wanted: Config) -> Config:
+    """The MCP servers as they are wanted, the rest as it runs."""
+    return attrs.evolve(
+        running,
+        mcp=attrs.evolve(running.mcp, servers=wanted.mcp.servers),
+        agent=attrs.evolve(running.agent, external_mcp_endpoints=wanted.agent.external_mcp_endpoints),
+    )
 
 
 def _mixed(running: P2P, wanted: P2P) -> P2P:

@@ -34,6 +34,7 @@ FLOORS = (
         "status",
         "listeners",
         "reload",
+        "servers",
         "preflight",
     },  # from here on single modules and what starts agents, one above the other
     {"app", "state"},

@@ -15,7 +15,7 @@ from werkzeug.exceptions import HTTPException
 from praxis import __version__
 from praxis.access.authorize import Policy
 from praxis.access.principal import Principal
-from praxis.api import events, execute, health, network, runs
+from praxis.api import events, execute, health, network, runs, sources
 from praxis.api.body import read_json
 from praxis.api.guard import PRINCIPAL
 from praxis.api.openapi import document
@@ -34,6 +34,7 @@ def make_api(services: Services) -> QuartTrio:
     routes = [
         *health.routes(services),
         *network.routes(services),
+        *sources.routes(services),
         *execute.routes(services),
         *runs.routes(services),
         *events.routes(services),

@@ -37,9 +37,6 @@ def routes(services: Services) -> list[Route]:
     async def tools(call: Call) -> Answer:
         return Answer.of({"tools": [tool_json(tool) for tool in services.executor.catalog()]})
 
-    async def sources(call: Call) -> Answer:
-        return Answer.of({"sources": [attrs.asdict(source) for source in services.sources()]})
-
     return [
         Route("GET", "/peers", "The peers that this agent knows.", peers),
         Route(
@@ -63,7 +60,6 @@ def routes(services: Services) -> list[Route]:
         Route("GET", "/.well-known/agent-card.json", "This agent's card.", card),
         Route("GET", "/tools", "Every tool that this agent can reach.", tools),
         Route("GET", "/mcp/tools", "Every tool that this agent can reach.", tools),
-        Route("GET", "/sources", "The sources of this agent's own tools, with their last words.", sources),
     ]
 
 

@@ -8,6 +8,7 @@ from typing import Protocol
 import attrs
 
 from praxis.access.authorize import Policy
+from praxis.access.principal import Principal
 from praxis.model.card import AgentCard
 from praxis.model.health import HealthReport
 from praxis.model.peer import PeerId, PeerView
@@ -43,6 +44,17 @@ class Reloaded(Protocol):
     def renewed(self) -> bool: ...
 
 
+class Servers(Protocol):
+    """What the routes ask of the MCP servers of this agent; PraxisError says why something cannot be done."""
+
+    async def add(self, entry: JSON, by: Principal) -> bool: ...
+    async def remove(self, name: str, by: Principal) -> bool: ...
+    def restart(self, name: str, by: Principal) -> None: ...
+    def approve(self, name: str, tool: str | None, by: Principal) -> Sequence[str]: ...
+    def said(self, name: str) -> list[JSON]: ...
+    def entry(self, name: str) -> JSON: ...
+
+
 @attrs.frozen
 class Services:
     """`prometheus` says whether /metrics answers; `draining` whether the agent is stopping."""
@@ -58,5 +70,6 @@ class Services:
     info: Callable[[], dict[str, JSON]]
     reload: Callable[[], Awaitable[Reloaded]]
     sources: Callable[[], list[SourceState]]
+    servers: Servers
     draining: Callable[[], bool]
     prometheus: bool = True

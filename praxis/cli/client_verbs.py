@@ -96,7 +96,7 @@ def tools(options: argparse.Namespace) -> int:
 
 def call(options: argparse.Namespace) -> int:
     """0 when the tool answered, 1 when it says that it failed, 5 when it took too long. A run of one step."""
-    words = [f"--{key} {_quoted(value)}" for key, value in map(_argument, options.arguments)]
+    words = [f"--{key} {_quoted(value)}" for key, value in map(argument, options.arguments)]
     try:
         run = _run(options, " ".join(["CALL", _quoted(options.tool), *words]))
     except CommandError as error:
@@ -105,7 +105,7 @@ def call(options: argparse.Namespace) -> int:
     result = step.get("result")
     if result is None:
         return _tell_failure(run, options.tool)
-    _emit_result(result, options.output)
+    emit_result(result, options.output)
     if not result.get("isError"):
         return OK
     agent = (step.get("route") or {}).get("agent")
@@ -208,7 +208,7 @@ def _program(options: argparse.Namespace) -> str:
         raise CommandError(USAGE, f"the program is not UTF-8 text: byte {error.start + 1}") from None
 
 
-def _argument(text: str) -> tuple[str, str]:
+def argument(text: str) -> tuple[str, str]:
     """``k=v``; the tool's schema gives the value its type."""
     key, sign, value = text.partition("=")
     if not sign or not key or any(c.isspace() for c in key):
@@ -224,7 +224,8 @@ def _quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
-def _emit_result(result: dict[str, Any], form: str) -> None:
+def emit_result(result: dict[str, Any], form: str) -> None:
+    """Print what a tool answered: as a table its text, or else its structured content."""
     if form != "table":
         emit(result, form)
         return

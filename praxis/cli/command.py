@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
 from praxis.cli.client import FAILED, INTERRUPTED, TERMINATED, USAGE, CommandError
+from praxis.cli.options import client_options, config_options, output_option
 from praxis.cli.output import say
 
 
@@ -36,7 +37,7 @@ def _flush() -> None:
 
 def _answer(arguments: Sequence[str]) -> int:
     try:
-        options = make_parser().parse_args(arguments)
+        options = parse(arguments)
         # Of verbs that ask an agent; those that start one deal with signals themselves.
         with _terminable() if hasattr(options, "url") else nullcontext():
             code: int = options.verb(options)
@@ -72,6 +73,17 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The options of one verb; raises SystemExit for what is none."""
+    from praxis.cli.mcp_parser import split_program
+
+    own, program = split_program(arguments)
+    options = make_parser().parse_args(own)
+    if program:
+        options.command = program
+    return options
+
+
 def make_parser() -> argparse.ArgumentParser:
     """Every verb with its options."""
     from praxis import __version__
@@ -79,6 +91,8 @@ def make_parser() -> argparse.ArgumentParser:
     from praxis.cli import local_verbs as local
     from praxis.cli import mcp_verbs as mcp
     from praxis.cli import network_verbs as network
+    from praxis.cli import source_verbs as sources
+    from praxis.cli.mcp_parser import add_mcp_verb
 
     parser = argparse.ArgumentParser(
         prog="praxis",
@@ -93,11 +107,11 @@ def make_parser() -> argparse.ArgumentParser:
         made = verbs.add_parser(name, help=help, description=help)
         made.set_defaults(verb=call)
         if client:
-            _client_options(made)
+            client_options(made)
         return made
 
     made = verb("run", "start an agent", local.run)
-    _config_options(made)
+    config_options(made)
 
     made = verb("dev", "start a small network in one process, on loopback, with temporary state", local.dev)
     made.add_argument("--agents", type=_count, default=2, metavar="N", help="how many (default 2)")
@@ -116,11 +130,11 @@ def make_parser() -> argparse.ArgumentParser:
     actions = made.add_subparsers(metavar="ACTION", required=True)
     action = actions.add_parser("status", help="which network, what it rests on, how many peers")
     action.set_defaults(verb=network.status)
-    _client_options(action)
+    client_options(action)
     action = actions.add_parser("key", help="print the key, for agents that shall join")
     action.add_argument("--fingerprint", action="store_true", help="only what tells it from other keys")
     action.set_defaults(verb=network.key)
-    _config_options(action)
+    config_options(action)
     action = actions.add_parser(
         "rotate",
         help="replace the key, in three steps, each on every agent before the next",
@@ -130,7 +144,7 @@ def make_parser() -> argparse.ArgumentParser:
     action.add_argument("step", choices=["add", "use", "drop"])
     action.add_argument("--stdin", action="store_true", help="add: read the key from standard input")
     action.set_defaults(verb=network.rotate)
-    _config_options(action)
+    config_options(action)
 
     _ca_actions(actions)
 
@@ -138,6 +152,8 @@ def make_parser() -> argparse.ArgumentParser:
 
     made = verb("tools", "every tool that it can reach", ask.tools, client=True)
     made.add_argument("--sources", action="store_true", help="the sources of its own tools, with their last words")
+
+    add_mcp_verb(verb("mcp", "the MCP servers of an agent, and the agent for other MCP clients", sources.ls))
 
     made = verb("mcp-stdio", "serve MCP on standard input and output, by the running agent", mcp.stdio)
     made.add_argument("--agent", metavar="NAME", help="the local agent of this name")
@@ -162,7 +178,7 @@ def make_parser() -> argparse.ArgumentParser:
     ):
         action = actions.add_parser(name, help=help, description=help)
         action.set_defaults(verb=call)
-        _config_options(action)
+        config_options(action)
         if name == "show":
             action.add_argument("--sources", action="store_true", help="say where each value comes from")
             action.add_argument("-o", "--output", choices=["json", "yaml"], help="default yaml; a table of the sources")
@@ -175,18 +191,18 @@ def make_parser() -> argparse.ArgumentParser:
     action.set_defaults(verb=local.token_new)
     action.add_argument("--role", choices=["viewer", "operator", "admin"], default="operator")
     action.add_argument("--name", default="", help="whose it is, for lists and logs")
-    _config_options(action)
+    config_options(action)
     action = actions.add_parser("ls", help="list them")
     action.set_defaults(verb=local.token_list)
-    _config_options(action)
-    _output_option(action)
+    config_options(action)
+    output_option(action)
     action = actions.add_parser("revoke", help="make one worthless")
     action.set_defaults(verb=local.token_revoke)
     action.add_argument("id")
-    _config_options(action)
+    config_options(action)
 
     made = verb("healthcheck", "one line and an exit code for monitoring: 0 ok, 1 warning, 2 critical", ask.healthcheck)
-    _client_options(made)
+    client_options(made)
 
     verb("version", "print the version", ask.version)
     return parser
@@ -198,7 +214,7 @@ def _ca_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     def action(name: str, help: str, call: object) -> argparse.ArgumentParser:
         made = actions.add_parser(name, help=help, description=help)
         made.set_defaults(verb=call)
-        _config_options(made)
+        config_options(made)
         return made
 
     where = "where the new member finds the issuer (default: as this agent is reached)"
@@ -220,7 +236,7 @@ def _ca_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     made = action("unblock", "let a peer in again", ca.unblock)
     made.add_argument("peer", metavar="PEER", help="an id")
     made = action("blocked", "list who is kept out", ca.blocked)
-    _output_option(made)
+    output_option(made)
 
 
 def _duration(text: str) -> float:
@@ -245,37 +261,3 @@ def _days(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 3650:
         raise argparse.ArgumentTypeError(f"expected a number of days from 1 to 3650, got {text!r}")
     return int(text)
-
-
-def _client_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--url", help="http://HOST:PORT or unix:PATH of the agent (default $PRAXIS_URL, else the local one)"
-    )
-    parser.add_argument("--agent", metavar="NAME", help="the local agent of this name")
-    parser.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="give up after this long")
-    _output_option(parser)
-
-
-def _output_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-o", "--output", choices=["table", "json", "yaml"], default="table")
-
-
-def _config_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", metavar="FILE", help="default $AGENT_CONFIG, else built-in values")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="a value over file and environment: http.port=0; lists with commas",
-    )
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1e9:
-        raise argparse.ArgumentTypeError(f"expected a number of seconds above 0, got {text!r}")
-    return value

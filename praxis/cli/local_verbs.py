@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,15 +27,8 @@ def run(options: argparse.Namespace) -> int:
     with _fast_imports():
         from praxis.daemon import serve
         from praxis.preflight import look
-    from praxis.config.load import ConfigError
 
-    def reread() -> Loaded:
-        try:
-            return load_options(options)
-        except CommandError as error:
-            raise ConfigError(str(error).splitlines()) from None
-
-    return serve(load_options(options, look=look), reread=reread)
+    return serve(load_options(options, look=look), reread=partial(reread, options))
 
 
 def dev(options: argparse.Namespace) -> int:
@@ -155,6 +149,16 @@ def load_options(options: argparse.Namespace, look: Look | None = None) -> Loade
         return load(file, environ=os.environ, flags=flags, overlay=directory / OVERLAY, look=look)
     except ConfigError as error:
         raise CommandError(USAGE, "the configuration cannot be used:\n  " + "\n  ".join(error.problems)) from None
+
+
+def reread(options: argparse.Namespace) -> Loaded:
+    """The same for whoever has an answer to a configuration that cannot be used. Raises PraxisError."""
+    from praxis.config.load import ConfigError
+
+    try:
+        return load_options(options)
+    except CommandError as error:
+        raise ConfigError(str(error).splitlines()) from None
 
 
 @contextmanager

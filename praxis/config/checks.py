@@ -31,7 +31,7 @@ _URL = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?([/?
 def check(config: Config, state_dir: Path) -> Iterator[Problem]:
     """Everything wrong with a configuration whose every key is right by itself."""
     yield from _listeners(config)
-    yield from _servers(config)
+    yield from check_servers(config)
     yield from _network(config)
     yield from _folders(config, state_dir)
     if config.websocket.pong_timeout <= config.websocket.ping_interval:
@@ -70,7 +70,8 @@ def _listeners(config: Config) -> Iterator[Problem]:
             yield Problem((guilty, "port"), what, beside=beside)
 
 
-def _servers(config: Config) -> Iterator[Problem]:
+def check_servers(config: Config) -> Iterator[Problem]:
+    """What is wrong with the MCP servers beside each other, and with the keys of each."""
     first: dict[str, PathTo] = {}
     given = len(config.mcp.servers)
     for index, server in enumerate(config.mcp_servers):

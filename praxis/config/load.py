@@ -124,7 +124,7 @@ def load(
     found = lenient.problems
     config, directory = lenient.config, None
     if config is not None:
-        config = _rebase(config, (), lenient.root, environ)
+        config = rebase(config, (), lenient.root, environ)
         place = state_dir(config, environ)
         found += lenient.judge(check(config, place))
         if look:
@@ -186,7 +186,7 @@ def _told(root: Node, problem: Problem) -> tuple[tuple[int, int], str]:
     return place.order, f"{place.label}: {path}{problem.what}"
 
 
-def _rebase(value: Any, path: PathTo, root: Node, environ: Mapping[str, str]) -> Any:
+def rebase(value: Any, path: PathTo, root: Node, environ: Mapping[str, str]) -> Any:
     """The same value with every path made absolute. Without following links: a link that is moved later stays one."""
     if isinstance(value, Path):
         node = root.find(path)
@@ -196,12 +196,12 @@ def _rebase(value: Any, path: PathTo, root: Node, environ: Mapping[str, str]) ->
         return Path(os.path.normpath(node.place.base / value)) if node else value
     if attrs.has(type(value)):
         fields = [field.name for field in attrs.fields(type(value))]
-        changed = {name: _rebase(getattr(value, name), (*path, name), root, environ) for name in fields}
+        changed = {name: rebase(getattr(value, name), (*path, name), root, environ) for name in fields}
         return attrs.evolve(value, **changed)
     if isinstance(value, tuple):
-        return tuple(_rebase(item, (*path, index), root, environ) for index, item in enumerate(value))
+        return tuple(rebase(item, (*path, index), root, environ) for index, item in enumerate(value))
     if isinstance(value, dict):
-        return {key: _rebase(item, (*path, key), root, environ) for key, item in value.items()}
+        return {key: rebase(item, (*path, key), root, environ) for key, item in value.items()}
     return value
 
 

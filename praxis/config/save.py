@@ -32,7 +32,7 @@ def save(config: Config | Loaded, path: Path) -> None:
     """
     references = config.references if isinstance(config, Loaded) else {}
     value = config.config if isinstance(config, Loaded) else config
-    _write(path, _yaml(_plain(value, (), references, secret=False, masked=False)))
+    write_whole(path, _yaml(_plain(value, (), references, secret=False, masked=False)).encode())
 
 
 def save_overlay(path: Path, changes: Mapping[str, object]) -> None:
@@ -51,7 +51,7 @@ def save_overlay(path: Path, changes: Mapping[str, object]) -> None:
     for key, value in changes.items():
         written = node_from(_plain(value, (), {}, secret=False, masked=False), place)
         root = merge(root, plant(tuple(key.split(".")), written))
-    _write(path, _yaml(root.plain()))  # what was in it is as its author wrote it, references and all
+    write_whole(path, _yaml(root.plain()).encode())  # what was in it is as its author wrote it, references and all
 
 
 def dump(config: Config, *, mask_secrets: bool) -> str:
@@ -62,6 +62,11 @@ def dump(config: Config, *, mask_secrets: bool) -> str:
 def plain_values(config: Config, *, mask_secrets: bool) -> Any:
     """What `dump` writes, as dicts, lists and scalars."""
     return _plain(config, (), {}, secret=False, masked=mask_secrets)
+
+
+def plain_entry(value: Any) -> Any:
+    """The same of a part of a configuration, with references as they were written and other secrets masked."""
+    return _plain(value, (), {}, secret=False, masked=True)
 
 
 def secret_values(config: Config) -> Iterator[str]:
@@ -130,13 +135,14 @@ def _yaml(plain: Any) -> str:
     return str(yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1_000_000))
 
 
-def _write(path: Path, text: str) -> None:
-    """Atomic: whoever reads `path` at any time sees the old content or the new one, also after a crash."""
+def write_whole(path: Path, content: bytes) -> None:
+    """Atomic, with mode 0600: whoever reads `path` at any time sees the old content or the new one, also after a
+    crash. Raises OSError."""
     path = Path(os.path.realpath(path))  # a link stays, what it points to is replaced
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
-            file.write(text.encode())
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(draft, path)

@@ -17,6 +17,7 @@ from praxis.config.schema_mcp import Mcp as Mcp
 from praxis.config.schema_mcp import McpEndpoint as McpEndpoint
 from praxis.config.schema_mcp import McpLimits as McpLimits
 from praxis.config.schema_mcp import McpServer as McpServer
+from praxis.config.schema_mcp import McpView as McpView
 from praxis.config.validators import not_negative, positive
 
 PEER_ID = re.compile(r"px[a-z2-7]{52}")

@@ -118,10 +118,30 @@ class McpLimits:
 
 
 @attrs.frozen
+class McpView:
+    """Globs over ``AGENT:SOURCE/NAME``, ``SOURCE/NAME`` or ``NAME`` of tools, and over ``AGENT:SOURCE/*`` or
+    ``SOURCE/*`` of sources, for all else that they have; deny wins. Praxis's own tools are ``praxis/NAME``, and are in
+    a view only if it names them."""
+
+    allow: tuple[str, ...] = ("*",)
+    deny: tuple[str, ...] = ()
+    compact: bool = False
+    """Whether `find_tools` and `call_tool` stand for the tools, for models that a long list would cost too much."""
+
+
+def _view_names(_: object, attribute: attrs.Attribute[Any], value: dict[str, McpView]) -> None:
+    for name in value:
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name):
+            raise ValueError(f"expected names of 1 to 64 of the characters a-z A-Z 0-9 - _ ., got {name[:80]!r}")
+
+
+@attrs.frozen
 class Mcp:
     enabled: bool = True
     """Whether the servers are started, and this agent is one itself: /mcp, /sse and `praxis mcp-stdio`."""
     servers: tuple[McpServer, ...] = ()
+    views: dict[str, McpView] = attrs.field(factory=dict, validator=_view_names)
+    """Parts of the network at addresses of their own, ``/mcp/views/NAME``."""
     quarantine_changes: bool = False
     """Whether a tool whose definition is not the one that was first seen is held back until it is approved."""
     limits: McpLimits = McpLimits()

@@ -7,7 +7,7 @@ sessions; a caller whose stream breaks may come back for the rest for a while, a
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -37,7 +37,7 @@ SESSION_HEADER = b"mcp-session-id"
 MAX_SCHEMAS = 1024
 """Tools whose headers are remembered: all of a large network; each entry is some hundred bytes."""
 
-Choose = Callable[[str, Principal], McpService | None]
+Choose = Callable[[str, Principal], Awaitable[McpService | None]]
 """The service at a path without its last slash, for this principal; None where there is none. Raises PraxisError."""
 
 
@@ -98,7 +98,7 @@ class StreamableHttp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         caller = Caller(receive, send)
         try:
-            asked = self._read_head(caller, scope)
+            asked = await self._read_head(caller, scope)
             if asked is None:
                 await caller.respond(404, _error(None, refusal(jsonrpc.INVALID_REQUEST, "no MCP server is here")))
             elif scope["method"] == "POST":
@@ -112,10 +112,10 @@ class StreamableHttp:
         except PraxisError as error:
             await self._refuse(caller, 403 if error.code == "denied" else 400, None, error)
 
-    def _read_head(self, caller: Caller, scope: Scope) -> _Asked | None:
+    async def _read_head(self, caller: Caller, scope: Scope) -> _Asked | None:
         principal = self._principal_of(scope)
         place = scope["path"].rstrip("/")
-        service = self._choose(place, principal)
+        service = await self._choose(place, principal)
         if service is None:
             return None
         found = {SESSION_HEADER: b"", b"accept": b"", b"last-event-id": b"", b"content-type": b""}

@@ -1,73 +1,49 @@
-"""This agent as an MCP server: every tool that it can reach in the network, its own tools, and its card."""
+"""This agent as an MCP server: every tool, resource and prompt that it can reach in the network, its own tools, and its
+card."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from types import MappingProxyType
 
 import attrs
-import trio
 
 from praxis import __version__
 from praxis.access.authorize import Policy
 from praxis.access.principal import Principal
-from praxis.gateway.names import exported_name
-from praxis.gateway.own_tools import DEFINITIONS, OwnTools, Peers
+from praxis.config.schema import McpView
+from praxis.gateway.changes import Changes
+from praxis.gateway.entries import Entries, exported_uri
+from praxis.gateway.exported import ExportedTools
+from praxis.gateway.own_tools import OwnTools, Peers, Send
+from praxis.gateway.views import CALL, FIND, View
 from praxis.model.card import AgentCard
 from praxis.model.errors import PraxisError
-from praxis.model.tool import JSON, CallContext, Tool, ToolResult
+from praxis.model.tool import JSON, CallContext, ToolResult
 from praxis.observe.events import EventBus
 from praxis.tools.service import Description, Notice
 from praxis.wire import jsonrpc
 from praxis.wire.mcp_server import refusal
 from praxis.workflow.executor import Executor
+from praxis.workflow.sources import SourceAt, Sources, SourceService
 
 CARD = "agent://card"
-CAPABILITIES = MappingProxyType({"tools": {"listChanged": True}, "resources": {}, "prompts": {}, "logging": {}})
-"""Prompts are there although there are none: some clients ask in any case, and take a refusal for a broken server."""
+CAPABILITIES = MappingProxyType(
+    {
+        "tools": {"listChanged": True},
+        "resources": {"listChanged": True, "subscribe": True},
+        "prompts": {"listChanged": True},
+        "completions": {},
+        "logging": {},
+    }
+)
+"""All of it even where no source has any: some clients ask in any case, and take a refusal for a broken server."""
 INSTRUCTIONS = (
     "Tools of this machine are named SOURCE__NAME, those of other agents AGENT__SOURCE__NAME. execute_workflow runs "
     "several of them as one program; analyze_dsl shows what a program would do."
 )
-
-
-class ExportedTools:
-    """What the agent can reach now, by exported name; made anew only when that changes."""
-
-    def __init__(self, agent: str, catalog: Callable[[], list[Tool]]) -> None:
-        self._agent = agent
-        self._catalog = catalog
-        self._seen: list[Tool] = []
-        self._tools: dict[str, Tool] = {}
-        self._listed: Sequence[Mapping[str, JSON]] = DEFINITIONS
-
-    def by_name(self) -> Mapping[str, Tool]:
-        """The tools now."""
-        self._look()
-        return self._tools
-
-    def listed(self) -> Sequence[Mapping[str, JSON]]:
-        """What ``tools/list`` shows, in the order of names; the same object until it changes."""
-        self._look()
-        return self._listed
-
-    def _look(self) -> None:
-        catalog = self._catalog()
-        if catalog == self._seen:  # tools are equal when they are the same object
-            return
-        self._seen = catalog
-        self._tools = dict(sorted((exported_name(tool, self._agent), tool) for tool in catalog))
-        self._listed = (*DEFINITIONS, *(_listed(name, tool) for name, tool in self._tools.items()))
-
-
-def _listed(name: str, tool: Tool) -> dict[str, JSON]:
-    """A definition as its source gave it, but for its name, and for a schema where it has none, which clients need."""
-    definition = {**tool.definition, "name": name}
-    if not isinstance(definition.get("inputSchema"), Mapping):
-        definition["inputSchema"] = {"type": "object"}
-    return definition
 
 
 class LocalGateway:
@@ -77,23 +53,37 @@ class LocalGateway:
         self,
         agent: str,
         executor: Executor,
+        sources: Sources,
         policy: Policy,
         bus: EventBus,
         card: Callable[[], AgentCard],
         peers: Peers,
+        send: Send,
+        views: Mapping[str, McpView] = MappingProxyType({}),
     ) -> None:
+        """`send` sends a text to a peer, by name or id."""
+        self.agent = agent
+        self.sources = sources
         info = {"name": agent, "title": f"Praxis: {agent}", "version": __version__}
         self.description = Description(info, CAPABILITIES, INSTRUCTIONS)
         self.executor = executor
         self.policy = policy
         self.bus = bus
         self.card = card
-        self.own = OwnTools(executor, peers, bus)
+        self.own = OwnTools(executor, peers, bus, send)
         self.exported = ExportedTools(agent, executor.catalog)
+        self.changes = Changes(agent, sources, self.exported.listed, bus)
+
+        self._views = {name: View(view, agent, self.exported) for name, view in views.items()}
 
     def service(self, principal: Principal) -> LocalService:
         """The agent as this principal may use it."""
         return LocalService(self, principal)
+
+    def view(self, principal: Principal, name: str) -> LocalService | None:
+        """A view of it; None where there is none of this name."""
+        found = self._views.get(name)
+        return LocalService(self, principal, found) if found is not None else None
 
 
 @attrs.frozen(eq=False)
@@ -102,12 +92,17 @@ class LocalService:
 
     gateway: LocalGateway
     principal: Principal
+    view: View | None = None
+
+    @property
+    def _tools(self) -> ExportedTools | View:
+        return self.view if self.view is not None else self.gateway.exported
 
     def describe(self) -> Description:
         return self.gateway.description
 
     def tool_schema(self, name: str) -> Mapping[str, JSON] | None:
-        tool = self.gateway.exported.by_name().get(name)
+        tool = self._tools.by_name().get(name)
         return tool.input_schema if tool is not None else None
 
     async def request(self, method: str, params: Mapping[str, JSON], context: CallContext) -> Mapping[str, JSON]:
@@ -115,19 +110,22 @@ class LocalService:
         gateway.policy.authorize(self.principal, "run" if method == "tools/call" else "read")
         match method:
             case "tools/list":
-                return {"tools": list(gateway.exported.listed())}
+                return {"tools": list(self._tools.listed())}
             case "tools/call":
                 return (await self._call(params, context)).value
             case "resources/list":
-                return {"resources": [self._card_entry()]}
+                own = [self._card_entry()] if self.view is None else []
+                return {"resources": [*own, *await self._entries.listed(method)]}
             case "resources/templates/list":
-                return {"resourceTemplates": []}
+                return {"resourceTemplates": await self._entries.listed(method)}
             case "prompts/list":
-                return {"prompts": []}
+                return {"prompts": await self._entries.listed(method)}
             case "resources/read":
-                return self._read(params.get("uri"))
+                return await self._read(params, context)
             case "prompts/get":
-                raise refusal(jsonrpc.INVALID_PARAMS, f"there is no prompt {str(params.get('name'))[:80]!r}")
+                return await self._prompt(params, context)
+            case "completion/complete":
+                return await self._complete(params, context)
         raise refusal(jsonrpc.METHOD_NOT_FOUND, f"there is no method {method[:80]!r}")
 
     async def _call(self, params: Mapping[str, JSON], context: CallContext) -> ToolResult:
@@ -135,11 +133,18 @@ class LocalService:
         name, arguments = params.get("name"), params.get("arguments", {})
         if not isinstance(name, str) or not isinstance(arguments, dict):
             raise refusal(jsonrpc.INVALID_PARAMS, "a call has a name, a string, and arguments, an object")
-        gateway = self.gateway
+        gateway, view = self.gateway, self.view
         try:
-            if gateway.own.has(name):
+            if gateway.own.has(name) and (view is None or view.has_own(name)):
                 return await gateway.own.call(name, arguments, self.principal, context)
-            tool = gateway.exported.by_name().get(name)
+            if view is not None and view.compact:
+                if name == FIND:
+                    return view.find(arguments)
+                if name == CALL:
+                    name, arguments = arguments.get("name"), arguments.get("arguments") or {}
+                    if not isinstance(name, str) or not isinstance(arguments, dict):
+                        raise PraxisError("invalid", "expected a name, a text, and arguments, an object")
+            tool = self._tools.by_name().get(name)
             if tool is None:
                 raise PraxisError("not_found", f"there is no tool {name[:128]!r}", hint="tools/list shows all")
             return await gateway.executor.call(tool.ref, arguments, self.principal, context=context)
@@ -156,31 +161,63 @@ class LocalService:
             "mimeType": "application/json",
         }
 
-    def _read(self, uri: JSON) -> dict[str, JSON]:
-        if uri != CARD:
+    @property
+    def _entries(self) -> Entries:
+        return Entries(self.gateway.agent, self.gateway.sources, self.principal, self._has)
+
+    def _has(self, source: SourceAt) -> bool:
+        return self.view is None or self.view.has_source(source.agent, source.name)
+
+    async def _read(self, params: Mapping[str, JSON], context: CallContext) -> Mapping[str, JSON]:
+        uri = params.get("uri")
+        if uri == CARD and self.view is None:
+            text = json.dumps(attrs.asdict(self.gateway.card()), ensure_ascii=False)
+            return {"contents": [{"uri": CARD, "mimeType": "application/json", "text": text}]}
+        source, own = await self._resource(uri)
+        service = await self.gateway.sources.find(self.principal, source.agent, source.name)
+        result = await service.request("resources/read", {**params, "uri": own}, context)
+        if not isinstance(result.get("contents"), list):
+            return result  # it asks for input first
+        agent = self._entries.agent_of(source)
+        contents = [
+            {**part, "uri": exported_uri(agent, source.name, part["uri"])} if isinstance(part.get("uri"), str) else part
+            for part in result["contents"]
+            if isinstance(part, dict)
+        ]
+        return {**result, "contents": contents}
+
+    async def _resource(self, uri: JSON) -> tuple[SourceAt, str]:
+        found = await self._entries.resource(uri) if isinstance(uri, str) else None
+        if found is None:
             raise refusal(jsonrpc.INVALID_PARAMS, "there is no such resource", {"uri": str(uri)[:2000]})
-        text = json.dumps(attrs.asdict(self.gateway.card()), ensure_ascii=False)
-        return {"contents": [{"uri": CARD, "mimeType": "application/json", "text": text}]}
+        return found
+
+    async def _prompt(self, params: Mapping[str, JSON], context: CallContext) -> Mapping[str, JSON]:
+        service, own = await self._prompt_source(params.get("name"))
+        return await service.request("prompts/get", {**params, "name": own}, context)
+
+    async def _prompt_source(self, name: JSON) -> tuple[SourceService, str]:
+        found = await self._entries.prompt(name) if isinstance(name, str) else None
+        if found is None:
+            raise refusal(jsonrpc.INVALID_PARAMS, f"there is no prompt {str(name)[:80]!r}")
+        source, entry = found
+        return await self.gateway.sources.find(self.principal, source.agent, source.name), str(entry["name"])
+
+    async def _complete(self, params: Mapping[str, JSON], context: CallContext) -> Mapping[str, JSON]:
+        match params.get("ref"):
+            case {"type": "ref/prompt", "name": name, **rest}:
+                service, own = await self._prompt_source(name)
+                ref = {"type": "ref/prompt", "name": own, **rest}
+            case {"type": "ref/resource", "uri": uri, **rest}:
+                source, own = await self._resource(uri)
+                service = await self.gateway.sources.find(self.principal, source.agent, source.name)
+                ref = {"type": "ref/resource", "uri": own, **rest}
+            case _:
+                raise refusal(jsonrpc.INVALID_PARAMS, "what is completed is a prompt or a resource, named by its ref")
+        return await service.request("completion/complete", {**params, "ref": ref}, context)
 
     @asynccontextmanager
     async def subscribe(self, wanted: Mapping[str, JSON], on_notice: Notice) -> AsyncIterator[Mapping[str, JSON]]:
-        honoured = {"toolsListChanged": True} if wanted.get("toolsListChanged") is True else {}
-        if not honoured:
+        """See `McpService`. Changes of a source that comes later are told with the coming of its agent."""
+        async with self.gateway.changes.subscribe(self.principal, wanted, on_notice, self._has) as honoured:
             yield honoured
-            return
-        async with trio.open_nursery() as nursery:
-            await nursery.start(self._watch, on_notice)
-            yield honoured
-            nursery.cancel_scope.cancel()
-
-    async def _watch(self, on_notice: Notice, *, task_status: trio.TaskStatus[None]) -> None:
-        exported = self.gateway.exported
-        shown = exported.listed()
-        with self.gateway.bus.subscribe(types=["tools.changed", "peer"], limit=1) as events:
-            task_status.started()
-            while True:
-                await events.receive()
-                now = exported.listed()
-                if now is not shown:
-                    shown = now
-                    on_notice("notifications/tools/list_changed", {})

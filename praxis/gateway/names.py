@@ -25,9 +25,16 @@ def exported_name(tool: Tool, agent: str) -> str:
     Where that would be too long, hold other characters or be read in two ways, what is left of it ends in a hash of
     the tool's full name.
     """
-    parts = [tool.source, tool.name] if tool.agent == agent else [tool.agent, tool.source, tool.name]
+    return exported(agent, tool.agent, tool.source, tool.name)
+
+
+def exported(serving: str, agent: str | None, source: str, name: str) -> str:
+    """The same for anything that a source of an agent has under a name; an `agent` of None is the serving one."""
+    own = agent in (None, serving)
+    parts = [source, name] if own else [str(agent), source, name]
+    full = f"{serving if own else agent}:{source}/{name}"
     name = JOINT.join(parts)
     if len(name) <= MAX_NAME and all(_PLAIN.fullmatch(part) for part in parts):
         return name
-    digest = hashlib.sha256(str(tool.ref).encode()).hexdigest()[:HASH]
+    digest = hashlib.sha256(full.encode()).hexdigest()[:HASH]
     return f"{_OTHER.sub('_', name)[: MAX_NAME - HASH - 1]}_{digest}"

@@ -13,7 +13,7 @@ import trio
 from praxis.access.principal import Principal
 from praxis.dsl.parser import parse
 from praxis.model.errors import PraxisError
-from praxis.model.peer import PeerView
+from praxis.model.peer import PeerId, PeerView
 from praxis.model.run import RunRecord
 from praxis.model.tool import JSON, CallContext, Listener, ToolResult
 from praxis.observe.events import EventBus
@@ -53,6 +53,15 @@ DEFINITIONS = (
         {},
         readOnlyHint=True,
     ),
+    _tool(
+        "send_p2p_message",
+        "Send a text to another agent, by its name or id. Whoever watches its events gets it; nobody has to answer.",
+        ("peer", "message"),
+        {
+            "peer": {"type": "string", "minLength": 1, "description": "Name or id; list_p2p_peers tells them"},
+            "message": {"type": "string", "minLength": 1, "maxLength": 16384},
+        },
+    ),
 )
 """As ``tools/list`` shows them."""
 
@@ -63,13 +72,16 @@ class Peers(Protocol):
     def views(self) -> list[PeerView]: ...
 
 
+Send = Callable[[str, str], Awaitable[PeerId]]
+"""Sends a text to a peer, by name or id; its id when it has got it. Raises PraxisError."""
 Call = Callable[[dict[str, JSON], Principal, CallContext], Awaitable[ToolResult]]
 
 
 class OwnTools:
     """The tools by name; `validators` check their arguments."""
 
-    def __init__(self, executor: Executor, peers: Peers, bus: EventBus) -> None:
+    def __init__(self, executor: Executor, peers: Peers, bus: EventBus, send: Send) -> None:
+        self._send = send
         self._executor = executor
         self._peers = peers
         self._bus = bus
@@ -77,6 +89,7 @@ class OwnTools:
             "execute_workflow": self._execute,
             "analyze_dsl": self._analyze,
             "list_p2p_peers": self._list_peers,
+            "send_p2p_message": self._message,
         }
         self._validators: Mapping[str, Validator] = {
             tool["name"]: compile_schema(tool["inputSchema"]) for tool in DEFINITIONS
@@ -137,6 +150,10 @@ class OwnTools:
 
     async def _list_peers(self, arguments: dict[str, JSON], principal: Principal, context: CallContext) -> ToolResult:
         return _answer({"peers": [attrs.asdict(view) | {"connected": view.connected} for view in self._peers.views()]})
+
+    async def _message(self, arguments: dict[str, JSON], principal: Principal, context: CallContext) -> ToolResult:
+        peer_id = await self._send(arguments["peer"], arguments["message"])
+        return _answer({"delivered": True, "peer_id": peer_id})
 
 
 def _answer(value: dict[str, JSON], *, is_error: bool = False) -> ToolResult:

@@ -6,7 +6,7 @@ A conversation is its stream: what it has under way ends when the stream is clos
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from urllib.parse import parse_qs
 
 import trio
@@ -30,7 +30,7 @@ class HttpSse:
 
     def __init__(
         self,
-        choose: Callable[[str, Principal], McpService | None],
+        choose: Callable[[str, Principal], Awaitable[McpService | None]],
         *,
         principal_of: Callable[[Scope], Principal],
         modern: ModernEra,
@@ -64,7 +64,7 @@ class HttpSse:
             await caller.respond(405, headers=[(b"allow", b"GET" if path == STREAM else b"POST")])
 
     async def _stream(self, caller: Caller, principal: Principal) -> None:
-        service = self._choose(STREAM, principal)
+        service = await self._choose(STREAM, principal)
         if service is None:
             await caller.respond(404)
             return

@@ -18,6 +18,8 @@ from praxis.peers.gossip import Gossip
 from praxis.peers.lines import LineEnd, Lines, Opened, Stream
 from praxis.peers.link import PeerLink
 from praxis.peers.neighbours import neighbours
+from praxis.peers.pace import Pace
+from praxis.peers.registry import UNNEEDED
 
 COURTESY = 2.0
 """Seconds that the larger id leaves to the smaller one to dial first; halves the crossed lines."""
@@ -26,7 +28,13 @@ CONNECT = 10.0
 STAGGER = 0.25
 """Seconds that one candidate has before the next is tried beside it (RFC 8305's Connection Attempt Delay)."""
 MAX_DIALS = 32
-"""Attempts at once, in all: a beacon is a hint, and a flood of them must not make us a flood."""
+"""Peers dialed at once: what a large network that starts brings, and little for the machine."""
+MAX_HINTED_DIALS = 16
+"""Peers dialed at once, besides, of which nothing but a beacon has told: a member can make any number of them up, and
+those that never answer must not hold up the others."""
+HINTED_RATE = 10
+"""Connections a second to these, after as many at once: a flood of beacons must not make us a flood. A segment of fifty
+agents that start together takes five seconds at most, and less where their directories tell of them first."""
 REACH = 15.0
 """Seconds for a line that is made because a call needs it."""
 IDLE = 300.0
@@ -64,6 +72,8 @@ class Dialer:
         """Peers that calls have needed, and when last; looked at for each line and dropped with it."""
         self._grown = trio.Event()
         self._dials = trio.Semaphore(MAX_DIALS)
+        self._hinted_dials = trio.Semaphore(MAX_HINTED_DIALS)
+        self._pace = Pace(HINTED_RATE)
         self._renewing: set[PeerId] = set()
         self._redials = metrics.counter(
             "praxis_p2p_redials_total", "Peers dialed again after an attempt or a line ended."
@@ -207,6 +217,8 @@ class Dialer:
                 end = await self._dial(entry)
                 if end is None or entry.connected:
                     continue
+                if entry.state == "idle" and not self._wanted(entry):
+                    break  # its line was not needed any more: it is not lost
                 self._lines.registry.set_state(entry, "down", end.reason)
                 self._gossip.lost(entry)
                 news = entry.news
@@ -233,7 +245,7 @@ class Dialer:
                 if link.load:
                     self._needed[entry.id] = trio.current_time()
                 elif not self._wanted(entry):
-                    await link.leave("idle", redial=True, grace=0)  # the peer may want it for calls of its own
+                    await link.leave(UNNEEDED, redial=True, grace=0)  # the peer may want it for calls of its own
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(close_when_idle)
@@ -250,6 +262,7 @@ class Dialer:
             self._lines.registry.set_state(entry, "connecting", "")
         opened: list[Opened] = []
         failures: list[LineEnd] = []
+        hinted = self._lines.registry.hinted(entry) and not self._is_needed(entry)
 
         async def attempt(address: str, failed: trio.Event, all_attempts: trio.CancelScope) -> None:
             result = await dial(self._lines, self._connect, address, entry.id)
@@ -263,9 +276,11 @@ class Dialer:
                 all_attempts.cancel()
 
         try:
-            async with self._dials, trio.open_nursery() as nursery:
+            async with self._hinted_dials if hinted else self._dials, trio.open_nursery() as nursery:
                 for address in order(entry.candidates, recent=entry.candidates[:1]):
-                    if entry.connected:
+                    if hinted and self._wanted(entry) and not entry.connected:
+                        await self._pace.wait()
+                    if entry.connected or not self._wanted(entry):
                         nursery.cancel_scope.cancel()
                         break
                     failed = trio.Event()

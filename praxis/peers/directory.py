@@ -46,8 +46,6 @@ class Directory:
 
     def __init__(self, own: PeerRecord) -> None:
         self.own = own
-        self.refused = 0
-        """Records that were not taken because MAX_MEMBERS are known, or with absurd versions."""
         self.refuted = 0
         """How often somebody knew something newer about us than we do, and was told better."""
         self._records: dict[PeerId, PeerRecord] = {}
@@ -81,16 +79,16 @@ class Directory:
         who may have made it up.
         """
         if not by_owner and max(record.boot, record.rev) > HIGHEST:
-            self.refused += 1
             return "absurd"
         if record.id == self.own.id:
             return self._refute(record)
         seen = self._seen(record.id)
         if seen is not None and record.version <= seen and not (by_owner and record.id in self._second_hand):
             gone = self._gone.get(record.id)
-            return "left" if gone and gone.left else "known" if record.version == seen else "old"
+            if gone and gone.left and not (record.left and record.version == seen):
+                return "left"  # whoever sends just that knows: telling it so would go back and forth for ever
+            return "known" if record.version == seen else "old"
         if record.id not in self._records and len(self._records) >= MAX_MEMBERS - 1:
-            self.refused += 1
             return "full"
         if record.left:
             self._bury(record.id, record.version, now, left=True)

@@ -99,8 +99,10 @@ class Gossip:
         metrics.gauge(
             "praxis_p2p_directory_behind", "Connected peers with news that we have not got yet.", self._behind
         )
-        metrics.gauge(
-            "praxis_p2p_directory_refused", "Records not taken: too many, or absurd.", lambda: float(directory.refused)
+        self._ignored = metrics.counter(
+            "praxis_p2p_directory_ignored_total",
+            "Records that peers sent and that were not taken, by why.",
+            ("reason",),
         )
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -248,14 +250,18 @@ class Gossip:
     # -- hearing ------------------------------------------------------------------------------------
 
     def _take(self, source: PeerId, records: Sequence[PeerRecord]) -> None:
-        """Take in what a peer sends. Of peers with a line to us only their own word counts, of the others any copy."""
+        """Take in what a peer sends. Of peers with a line to us only their own word counts, of the others any copy.
+
+        A peer that has said goodbye on its line may leave by any copy.
+        """
         now = self._clock()
         for record in records:
             by_owner = record.id == source
             direct = None if by_owner else self._registry.link(record.id)
-            if direct is not None and not record.left:
+            if direct is not None and not (record.left and direct.leaving):
                 known = self.directory.get(record.id)
                 if known is None or record.version > known.version:
+                    self._ignored.inc(1, "second_hand")
                     self._ask_owner(direct)
                 continue
             verdict = self.directory.offer(record, now, by_owner=by_owner)
@@ -263,6 +269,8 @@ class Gossip:
                 self._noted(record, source)
             elif verdict == "self":
                 self._tell_own()
+            elif verdict in ("absurd", "full"):
+                self._ignored.inc(1, verdict)
             elif verdict == "left" and (link := self._registry.link(source)) is not None:
                 self._send(link, (record.id,))
 

@@ -45,6 +45,8 @@ MAX_SUMMONED = 8
 """Distant agents to which one name makes lines; with more than one owner it is ambiguous or any of them will do."""
 PING = 10.0
 """Seconds for a ping to come back before we say so."""
+MAX_TEXT = 16384
+"""Characters of a message from one agent to another; it is kept with the last events."""
 WITNESSES = 2
 """Agents that must have lost another one before we do not even try to reach it: one alone may be wrong."""
 
@@ -90,6 +92,7 @@ class Member:
         self.directory = Directory(PeerRecord(identity.peer_id, identity.name, boot, 0, tags=tuple(tags)))
         self._config = config
         self._clock = clock
+        self._bus = bus
         self._answer = answer
         self._addresses = OwnAddresses(config.advertise_addrs)
         self._gossip = Gossip(
@@ -169,6 +172,8 @@ class Member:
         self._make_discovery = discovery
 
     async def _handle(self, request: PeerRequest) -> Any:
+        if request.method == "message.send":
+            return await self._take_message(request)
         for part in (self._renewal, self._upkeep, self._issuer):
             if part is not None and request.method in part.methods:
                 return await part.methods[request.method](request)
@@ -298,6 +303,22 @@ class Member:
         with trio.move_on_after(REACH):
             while entry is not None and entry.link is not None and entry.record is None:
                 await entry.news.wait()
+
+    async def send(self, name: str, text: str) -> PeerId:
+        """Give a text to the peer with this id or name; its id when it has got it. Raises PraxisError."""
+        entry = self._find(name)
+        link = await self.dialer.reach(entry.id)
+        with trio.move_on_after(PING):
+            await link.call("message.send", {"text": text})
+            return entry.id
+        raise PraxisError("timeout", f"{name} did not take the message within {PING:g} s")
+
+    async def _take_message(self, request: PeerRequest) -> Any:
+        text = request.params.get("text") if isinstance(request.params, Mapping) else None
+        if not isinstance(text, str) or not 0 < len(text) <= MAX_TEXT:
+            raise PraxisError("invalid", f"expected a text of at most {MAX_TEXT} characters", where="params.text")
+        self._bus.publish("peer.message", peer=request.peer, name=request.peer_name, text=text)
+        return {}
 
     async def ping(self, name: str) -> tuple[PeerId, float]:
         """The peer with this id or name, and the seconds to it and back. Raises PraxisError."""

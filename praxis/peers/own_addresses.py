@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from praxis.model.errors import PraxisError
 from praxis.model.peer import PeerId
 from praxis.net.serve import host_port
 from praxis.peers.addresses import UNSPECIFIED, split_address
+from praxis.peers.record import MAX_ADDRESSES
 
 AGREE = 2
 """Peers that must see us at the same host before we tell others of it: one alone may be wrong, or lie."""
@@ -51,14 +53,13 @@ class OwnAddresses:
 
     @property
     def everywhere(self) -> tuple[str, ...]:
-        """For all others."""
+        """For all others: as many as a record lists, those first that most peers agree on."""
         if self._bound is None:
             return self._advertise
         host, port = self._bound
         if host not in UNSPECIFIED:
             return (*self._advertise, host_port(host, port))
-        hosts = sorted({seen for seen in self._reports.values() if self._count(seen) >= AGREE})
+        votes = Counter(self._reports.values())
+        agreed = sorted((seen for seen in votes if votes[seen] >= AGREE), key=lambda seen: (-votes[seen], seen))
+        hosts = sorted(agreed[: MAX_ADDRESSES - len(self._advertise)])  # the order does not change with every vote
         return (*self._advertise, *(host_port(seen, port) for seen in hosts))
-
-    def _count(self, host: str) -> int:
-        return sum(seen == host for seen in self._reports.values())

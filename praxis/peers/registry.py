@@ -17,6 +17,9 @@ from praxis.peers.record import MAX_MEMBERS, PeerRecord
 
 logger = logging.getLogger(__name__)
 
+UNNEEDED = "idle"
+"""Why a line ends that was made for a call and is not needed any more; nothing is wrong with the peer."""
+
 MAX_PEERS = MAX_MEMBERS
 """Peers that are known at once: as many as the directory holds. For one more the least useful one is forgotten."""
 MAX_HINTED = 256
@@ -73,6 +76,10 @@ class PeerRegistry:
         if not hint:
             self._hinted.pop(peer_id, None)
         return entry
+
+    def hinted(self, entry: PeerEntry) -> bool:
+        """Whether nothing but a beacon has told of this peer so far."""
+        return entry.id in self._hinted
 
     def _make_room(self) -> bool:
         """Forget whoever is missed least: first those of whom nothing but a beacon has told, then the longest gone."""
@@ -260,7 +267,7 @@ class PeerRegistry:
         if entry.link is not link:
             return
         entry.link = None
-        self.set_state(entry, "down", link.reason)
+        self.set_state(entry, "idle" if _is_unneeded(link) else "down", link.reason)
         entry.reason = entry.reason or link.reason
         entry.last_seen = self._clock()
         entry.tools = ()
@@ -346,3 +353,8 @@ class PeerRegistry:
     def _tell_change(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
+
+
+def _is_unneeded(link: PeerLink) -> bool:
+    """Either end may have said so."""
+    return link.leaving and link.reason.endswith(UNNEEDED)

@@ -6,14 +6,18 @@ Everything random comes from one seed, and time is that of Trio's clock, so a ru
 from __future__ import annotations
 
 import errno
+import heapq
 import os
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
+from itertools import count
 from random import Random
 from typing import TYPE_CHECKING
 
 import attrs
 import trio
+from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
 
 from praxis.model.peer import PeerId
 from praxis.net.tls import Broken
@@ -39,7 +43,7 @@ class SimPipe:
         self.other: SimPipe = self
         self._network = network
         self._arriving: deque[tuple[float, bytes]] = deque()
-        self._arrived = trio.lowlevel.ParkingLot()
+        self._reader: trio.lowlevel.Task | None = None
         self._end: tuple[str, str] | None = None
         self._ended_at = 0.0
 
@@ -52,8 +56,9 @@ class SimPipe:
         if self._end is not None and self._end[0] != "closed":
             raise Broken(*self._end)
         if plain:
-            self.other._arriving.append((self._network.arrival(self), plain))
-            self.other._arrived.unpark_all()
+            due = self._network.arrival(self)
+            self.other._arriving.append((due, plain))
+            self._network.at(due, self.other.look)
 
     async def receive(self) -> bytes:
         """What has arrived; b"" at the end. Raises Broken after a reset."""
@@ -68,19 +73,18 @@ class SimPipe:
                 if self._end[0] == "closed":
                     return b""
                 raise Broken(*self._end)
-            await self._wait()
+            self._reader = current_task()
+            await wait_task_rescheduled(self._stop_waiting)
 
-    async def _wait(self) -> None:
-        """Until something may be there: the next arrival, the end, or a change of the network."""
-        due = [self._arriving[0][0]] if self._arriving else []
-        due += [self._ended_at] if self._end is not None else []
-        later = [time for time in due if time > trio.current_time()]
-        with trio.move_on_at(min(later, default=float("inf"))):
-            await self._arrived.park()
+    def _stop_waiting(self, _: object) -> Abort:
+        self._reader = None
+        return Abort.SUCCEEDED
 
     def look(self) -> None:
-        """The network has changed."""
-        self._arrived.unpark_all()
+        """Something has arrived, or the network has changed."""
+        if self._reader is not None:
+            reschedule(self._reader)
+            self._reader = None
 
     def close(self) -> None:
         """Both ends learn it: this one at once, the other one when the last bytes have arrived."""
@@ -88,19 +92,20 @@ class SimPipe:
         if self._end is not None:
             return
         self._finish("closed", "closed", 0.0)
-        self.other._finish("closed", "closed", self._network.latency)
+        self.other._finish("closed", "closed", self._network.between(self.host, self.remote_host))
 
     def reset(self, *, silently: bool = False) -> None:
         """What a process that is killed does to its lines; `silently` the other end is not told."""
         self._network.forget(self)
         self._finish("reset", "Connection reset by peer", 0.0)
         if not silently:
-            self.other._finish("reset", "Connection reset by peer", self._network.latency)
+            delay = self._network.between(self.host, self.remote_host)
+            self.other._finish("reset", "Connection reset by peer", delay)
 
     def _finish(self, reason: str, detail: str, delay: float) -> None:
         if self._end is None:
             self._end, self._ended_at = (reason, detail), trio.current_time() + delay
-            self._arrived.unpark_all()
+            self._network.at(self._ended_at, self.look)
 
 
 @attrs.define(eq=False)
@@ -116,6 +121,11 @@ class Host:
     pipes: dict[SimPipe, None] = attrs.field(factory=dict)
     """Its ends of lines, in the order in which they were made."""
 
+    def hears(self, datagram: Datagram) -> None:
+        """A datagram has arrived; nobody may listen any more."""
+        if self.hear is not None:
+            self.hear(datagram)
+
 
 class SimNetwork:
     """Hosts and what is between them. `latency` and `jitter` are in seconds, `loss` is the part of beacons lost."""
@@ -126,9 +136,38 @@ class SimNetwork:
         self.hosts: dict[str, Host] = {}
         self.agents: list[SimAgent] = []
         """All that were ever started here."""
+        self._segments: dict[int, list[Host]] = {}
+        self._to_come: list[tuple[float, int, Callable[[], None]]] = []
+        """What happens, and when: a heap. Nothing waits in a task of its own, which would cost more than all else."""
+        self._order = count()
         self._parts: dict[str, int] = {}
         self._silent: set[str] = set()
         self._cut: set[frozenset[str]] = set()
+        self._slow: dict[frozenset[str], float] = {}
+
+    def host(self, address: str, segment: int) -> Host:
+        """The one at an address, made if need be; an agent that is started again there finds its segment again."""
+        host = self.hosts.get(address)
+        if host is None:
+            host = self.hosts[address] = Host(address, segment)
+            self._segments.setdefault(segment, []).append(host)
+        return host
+
+    # -- time ---------------------------------------------------------------------------------------
+
+    def at(self, time: float, happens: Callable[[], None]) -> None:
+        """Have something happen at a time of Trio's clock."""
+        heapq.heappush(self._to_come, (time, next(self._order), happens))
+
+    @property
+    def next_at(self) -> float:
+        """When something happens next; infinity when nothing is under way."""
+        return self._to_come[0][0] if self._to_come else float("inf")
+
+    def happen(self, now: float) -> None:
+        """Let happen what is due."""
+        while self._to_come and self._to_come[0][0] <= now:
+            heapq.heappop(self._to_come)[2]()
 
     # -- weather ------------------------------------------------------------------------------------
 
@@ -155,11 +194,21 @@ class SimNetwork:
         self._cut.discard(frozenset((one, other)))
         self._changed()
 
+    def slow(self, one: str, other: str, latency: float) -> None:
+        """What goes from one of these addresses to the other takes so many seconds from now on."""
+        self._slow[frozenset((one, other))] = latency
+
+    def between(self, one: str, other: str) -> float:
+        """Seconds that bytes take from one address to another now, without jitter."""
+        return self._slow.get(frozenset((one, other)), self.latency) if self._slow else self.latency
+
     def carries(self, one: str, other: str) -> bool:
         """Whether bytes go between two addresses now."""
-        if self._parts.get(one) != self._parts.get(other) or {one, other} & self._silent:
+        if self._parts and self._parts.get(one) != self._parts.get(other):
             return False
-        return frozenset((one, other)) not in self._cut
+        if self._silent and (one in self._silent or other in self._silent):
+            return False
+        return not self._cut or frozenset((one, other)) not in self._cut
 
     def _changed(self) -> None:
         for host in self.hosts.values():
@@ -168,7 +217,7 @@ class SimNetwork:
 
     def arrival(self, pipe: SimPipe) -> float:
         """When bytes that are sent now arrive; never before those that were sent earlier."""
-        due = trio.current_time() + self.latency + self.chance.uniform(0, self.jitter)
+        due = trio.current_time() + self.between(pipe.host, pipe.remote_host) + self.chance.uniform(0, self.jitter)
         before = pipe.other._arriving[-1][0] if pipe.other._arriving else 0.0
         return max(due, before)
 
@@ -178,7 +227,7 @@ class SimNetwork:
         """A line from one address to another, and who is there. Raises OSError."""
         if not self.carries(source, address):
             await trio.sleep_forever()
-        await trio.sleep(2 * self.latency + self.chance.uniform(0, self.jitter))
+        await trio.sleep(2 * self.between(source, address) + self.chance.uniform(0, self.jitter))
         host = self.hosts.get(address)
         if host is None or host.accept is None or host.nursery is None or not self.carries(source, address):
             raise OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
@@ -196,20 +245,16 @@ class SimNetwork:
 
     def broadcast(self, source: Host, data: bytes) -> None:
         """To every other host of the segment; each hears it with a chance of 1 - loss."""
-        for host in self.hosts.values():
-            if host.segment == source.segment and host is not source:
+        for host in self._segments[source.segment]:
+            if host is not source:
                 self.datagram(source.address, host.address, data)
 
     def datagram(self, source: str, address: str, data: bytes) -> None:
-        host = self.hosts.get(address)
         lost = not self.carries(source, address) or self.chance.random() < self.loss
-        if host is not None and host.hear is not None and host.nursery is not None and not lost:
-            host.nursery.start_soon(self._deliver, host, Datagram(data, source, BEACON_PORT))
-
-    async def _deliver(self, host: Host, datagram: Datagram) -> None:
-        await trio.sleep(self.latency)
-        if host.hear is not None:
-            host.hear(datagram)
+        host = self.hosts.get(address)
+        if host is not None and host.hear is not None and not lost:
+            due = trio.current_time() + self.between(source, address)
+            self.at(due, partial(host.hears, Datagram(data, source, BEACON_PORT)))
 
 
 class SimTransport:

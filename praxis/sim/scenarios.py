@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import attrs
 import trio
 
-from praxis.config.schema import P2P
+from praxis.config.schema import P2P, Routing
 from praxis.peers.gossip import ROUND
 from praxis.peers.neighbours import COUNT
 from praxis.sim.agent import SimAgent
@@ -16,6 +17,12 @@ from praxis.sim.network import SimNetwork
 BOOTSTRAP = ("10.0.0.1:4001", "10.0.0.2:4001", "10.0.0.3:4001")
 LOOK = 0.005
 """Seconds between two looks at the directories; the measured times are that exact."""
+GROUP = 128
+"""Agents that are started together: their records are passed on together."""
+START = 0.05
+"""Seconds between two of them. Who has just started knows of few and dials all of these, as in a small network."""
+SEGMENT = 8
+"""Agents on one segment, which hear each other's beacons."""
 SETTLE = 3 * ROUND
 LONG = 1800.0
 """Seconds until a simulation that does not come to its end has failed."""
@@ -42,13 +49,13 @@ class Figures:
     """Likewise after halves that were cut off from each other for minutes, with changes in both, had met again."""
 
 
-async def measure(size: int, seed: int, *, max_peers: int = 256, latency: float = 0.02, loss: float = 0.05) -> Figures:
+async def measure(network: SimNetwork, size: int, *, max_peers: int = 256) -> Figures:
     """The whole life of a network of five agents or more. Raises trio.TooSlowError when it does not come to rest."""
-    network = SimNetwork(seed, latency=latency, jitter=latency / 10, loss=loss)
     with trio.fail_after(LONG):
         async with trio.open_nursery() as nursery:
             agents = await grow(network, nursery, size, max_peers=max_peers)
-            spread_hops, rounds, messages = await _spread(network, agents)
+            await _rest(agents, max_peers)
+            spread_hops, rounds, messages = await spread(network, agents)
             lines = sum(len(agent.registry.links()) for agent in agents) / size
             churn = await _churn(network, nursery, agents, max_peers=max_peers)
             merge = await _merge(network, agents)
@@ -57,22 +64,40 @@ async def measure(size: int, seed: int, *, max_peers: int = 256, latency: float 
 
 
 async def grow(
-    network: SimNetwork, nursery: trio.Nursery, size: int, *, max_peers: int, first: int = 1
+    network: SimNetwork,
+    nursery: trio.Nursery,
+    size: int,
+    *,
+    max_peers: int,
+    first: int = 1,
+    group: int = GROUP,
+    routing: Routing = Routing(),  # noqa: B008 - frozen
 ) -> list[SimAgent]:
-    """So many agents more; all know the first few, and those on their segment. Returns when all know each other."""
+    """So many agents more; all know the first few, and those on their segment. Returns when all know each other.
+
+    They start in groups, each when those before it know each other, as machines do that are started by the rack. The
+    first group is just too large for lines to everybody, if all are: who joins later sees that at once.
+    """
     agents = [
-        SimAgent(network, number, config=config_of(max_peers), segment=number // 32)
+        SimAgent(network, number, config=config_of(max_peers), routing=routing, segment=number // SEGMENT)
         for number in range(first, first + size)
     ]
-    for agent in agents:
-        await nursery.start(agent.run)
-        await trio.sleep(LOOK)
-    everybody = network_agents(network)
-    await until(lambda: same(everybody))
-    if len(everybody) > max_peers:  # lines from the time when there were fewer agents are closed when they idle
-        others = everybody[len(BOOTSTRAP) :]  # who is in everybody's configuration has lines to everybody
-        await until(lambda: all(len(agent.registry.links()) < 4 * COUNT for agent in others), 10.0)
+    end = 0
+    while end < size:
+        begin, end = end, end + (group if end or group == 1 else min(group, max_peers + 2))
+        for agent in agents[begin:end]:
+            await nursery.start(agent.run)
+            await trio.sleep(START)
+        running = [agent for agent in network_agents(network) if agent.host.accept is not None]
+        await until(partial(same, running))
     return agents
+
+
+async def _rest(agents: Sequence[SimAgent], max_peers: int) -> None:
+    """Until most lines from when there were fewer agents, or from when these knew of few, are closed again."""
+    others = agents[len(BOOTSTRAP) :]  # who is in everybody's configuration has lines to everybody
+    if len(agents) > max_peers:
+        await until(lambda: all(len(agent.registry.links()) < 4 * COUNT for agent in others), ROUND)
 
 
 def config_of(max_peers: int) -> P2P:
@@ -86,7 +111,11 @@ def network_agents(network: SimNetwork) -> list[SimAgent]:
 
 def same(agents: Sequence[SimAgent]) -> bool:
     """Whether all directories are the same and complete."""
-    return len({agent.directory.hash() for agent in agents}) == 1 and len(agents[0].directory) >= len(agents)
+    first = agents[0].directory
+    if len(first) < len(agents):
+        return False
+    expected = first.hash()
+    return all(agent.directory.hash() == expected for agent in agents)
 
 
 async def until(condition: Callable[[], bool], pause: float = 10 * LOOK) -> None:
@@ -94,7 +123,8 @@ async def until(condition: Callable[[], bool], pause: float = 10 * LOOK) -> None
         await trio.sleep(pause)
 
 
-async def _spread(network: SimNetwork, agents: Sequence[SimAgent]) -> tuple[float, float, float]:
+async def spread(network: SimNetwork, agents: Sequence[SimAgent]) -> tuple[float, float, float]:
+    """One agent has a new tool: the hops until 95 % know it, the rounds until all do, the messages per agent."""
     await trio.sleep(SETTLE)
     await until(lambda: same(agents))
     owner = agents[len(agents) // 2]
@@ -136,10 +166,10 @@ def routable(agent: SimAgent, others: Sequence[SimAgent]) -> bool:
 async def _merge(network: SimNetwork, agents: Sequence[SimAgent]) -> float:
     half = len(agents) // 2
     network.partition({a.address for a in agents[:half]}, {a.address for a in agents[half:]})
-    await trio.sleep(120)
+    await trio.sleep(90)
     agents[0].show(["left"])
     agents[-1].show(["right"])
-    await trio.sleep(60)
+    await trio.sleep(30)
     network.partition()
     began = trio.current_time()
     await until(

@@ -45,6 +45,8 @@ MAX_RETRY = 30.0
 BESIDE_LIMIT = 0.5
 """Seconds that the first call waits until the stream beside is there, so that it misses nothing. Servers that have
 none say so at once; a few that have one say nothing before there is something to tell."""
+STEADY = 10.0
+"""Seconds that a stream beside must have lasted for the next pause to be short: some servers close it at once."""
 SHORTEST_RETRY = 0.1
 """Seconds before a stream is opened again at least, whatever the server asks."""
 SESSION = "mcp-session-id"
@@ -326,8 +328,10 @@ class McpHttp:
                             if response.status < 500 and response.status != 429:
                                 return  # there is none, mostly with 405
                         else:
-                            pause = RETRY
+                            began = trio.current_time()
                             await self._take_stream(reader, response, None)
+                            if trio.current_time() - began >= STEADY:
+                                pause = RETRY
                 except HttpError as error:
                     if not error.sent:
                         self.hang_up(str(error))

@@ -26,6 +26,7 @@ from praxis.net.http_client import Authorize
 from praxis.net.process import open_guarded
 from praxis.observe.metrics import Metrics
 from praxis.tools.mcp_asking import Asking
+from praxis.tools.mcp_backoff import Backoff
 from praxis.tools.mcp_catalogue import Catalogue, OnChange
 from praxis.tools.mcp_client import LAST_WORDS
 from praxis.tools.mcp_connection import Upward
@@ -48,14 +49,11 @@ logger = logging.getLogger(__name__)
 START_LIMIT = 60.0
 """Seconds from the start to the list of tools. Popular servers take 0.1 to 6 s, and a package runner that fills its
 cache first takes tens."""
-MAX_PAUSE = 30.0
-"""Seconds between two starts at most: long enough to cost nothing, short enough to wait for."""
-STEADY = 10.0
-"""Seconds of readiness that make a start a success; one that ends sooner counts towards `retry_attempts`."""
 EXIT_PATIENCE = 1.0
 """Seconds to learn a server's exit status and last words after its output has ended."""
 RELIST_PAUSE = 1.0
 """Seconds between two listings of tools, for a server that says they changed whenever they are listed."""
+STOPPING = "the agent is stopping"
 STDERR_SHOWN = 20
 """Lines of standard error that the state shows."""
 
@@ -66,6 +64,9 @@ class McpSource:
     `agent` is the name of the agent whose tools these become. `on_change` is called when `tools()` has changed,
     `on_state` when `state()` has, `on_definition` when a tool is not what it was; none may block. `base_dir` is where
     a program starts unless it has a `workdir`.
+
+    Attributes:
+        server, words: what was configured; what the server said, and what became of it.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class McpSource:
         authorize: Authorize | None = None,
     ) -> None:
         self.name = server.name
-        self._server = server
+        self.server = server
         self._limits = limits
         env = {name: environ[name] for name in ENVIRONMENT if name in environ} | server.env
         self._on_change = on_change
@@ -101,7 +102,7 @@ class McpSource:
             server, limits, env, server.workdir or base_dir, opener, self._catalogue.headers, authorize
         )
         self._asking = Asking(server)
-        self._words = Words(server.name, (*server.env.values(), *server.headers.values()))
+        self.words = Words(server.name, (*server.env.values(), *server.headers.values()))
         self._subscriptions = Subscriptions(server.name, self._hear)
         self._verdicts = verdicts or Verdicts()
         self._hint = ""
@@ -110,9 +111,10 @@ class McpSource:
         self._fallback = False
         self._upstream: Upstream | None = None
         self._description = Description({}, {})
-        self._ready_at: float | None = None
-        self._failures = 0
-        self._pause = 0.0
+        self._protocol = ""
+        self._backoff = Backoff(limits)
+        self._turn = trio.CancelScope()
+        self._farewell = STOPPING
         self._changed = trio.Event()
         self._starts_again = metrics.counter(
             "praxis_mcp_server_restarts_total", "Starts again of MCP servers.", ("source",)
@@ -135,8 +137,10 @@ class McpSource:
             reason=self._reason,
             tools=len(self._catalogue.tools),
             restarts=self._restarts,
-            stderr_tail=self._words.stderr.lines[-STDERR_SHOWN:],
+            stderr_tail=self.words.stderr.lines[-STDERR_SHOWN:],
             held=self._catalogue.held,
+            transport=self._transport,
+            protocol=self._protocol,
         )
 
     @property
@@ -202,6 +206,18 @@ class McpSource:
         self._on_state(self.state())
         return approved
 
+    def restart(self) -> None:
+        """End it and start it again at once, whatever it is doing. Raises PraxisError for one that is disabled."""
+        if not self.server.enabled:
+            raise PraxisError("conflict", f"MCP server {self.name} is disabled", hint="its `enabled` is false")
+        self.say_goodbye("it is started again, as was asked for")
+        self._set("starting", "it is ended first")
+        self._turn.cancel()
+
+    def say_goodbye(self, reason: str) -> None:
+        """What calls that are under way are told when this source is ended next."""
+        self._farewell = reason
+
     def _reach(self) -> Upstream:
         if self._upstream is None:
             why = f"is {self._state}: {self._reason}" if self._reason else "is not connected"
@@ -213,33 +229,38 @@ class McpSource:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep the server running until cancelled. Started at once, whether the server starts or not."""
         task_status.started()
-        if (verdict := self._verdicts.get(self._server)) is not None:
+        if (verdict := self._verdicts.get(self.server)) is not None:
             self._hint, self._transport = verdict.era, verdict.transport
-        while self._server.enabled:
-            self._set("starting")
-            self._ready_at = None
-            await self._serve()
-            if self._again_at_once():
-                continue
-            await trio.sleep(self._pause)
+        while self.server.enabled:
+            with trio.CancelScope() as self._turn:
+                self._farewell = STOPPING
+                self._set("starting")
+                self._backoff.begin()
+                await self._serve()
+                if self._again_at_once():
+                    continue
+                await trio.sleep(self._backoff.pause)
+            if self._turn.cancelled_caught:
+                self._probing = self._fallback = False
+                self._backoff.forget()
             self._restarts += 1
             self._starts_again.inc(1, self.name)
 
     async def _serve(self) -> None:
         """Connect with the server and keep the connection until it is over."""
-        self._words.stderr.begin()
+        self.words.stderr.begin()
         self._changed = trio.Event()
         session = self._connector.session(self._asking.declared, self._count)
         upward = Upward(
             on_notice=self._subscriptions.deliver,
-            on_text=self._words.log,
+            on_text=self.words.log,
             answer=self._asking.answer,
             on_renewed=self._renewed,
         )
         try:
             async with self._connector.connect(self._transport, session, upward) as link:
-                where = str(self._connector.argv) if self._server.transport == "stdio" else self._server.url
-                logger.info("MCP server %s: started %s", self.name, show(self._words.stderr.mask(where)))
+                where = str(self._connector.argv) if self.server.transport == "stdio" else self.server.url
+                logger.info("MCP server %s: %s", self.name, self.words.note(f"started {where}"))
                 await self._converse(link)
         except* OSError as outage:
             # Once there was a connection, its own end has been told already.
@@ -250,15 +271,11 @@ class McpSource:
         """Decide what follows: how long to pause, and whether that is called backing off or failed."""
         if self._probing or self._fallback:
             return
-        if self._server.transport == "http":
+        if self.server.transport == "http":
             self._transport = "http"
-        steady = self._ready_at is not None and trio.current_time() - self._ready_at >= STEADY
-        self._failures = 1 if steady else self._failures + 1
-        failed = self._failures > self._limits.retry_attempts
-        # The exponent is bounded: a float overflows after a thousand failures, which a night is enough for.
-        doubled = self._limits.retry_backoff_ms / 1000 * 2 ** min(self._failures - 1, 30)
-        self._pause = MAX_PAUSE if failed else min(doubled, MAX_PAUSE)
-        logger.warning("MCP server %s: %s; next start in %.1f s", self.name, reason, self._pause)
+        failed = self._backoff.ended()
+        logger.warning("MCP server %s: %s; next start in %.1f s", self.name, reason, self._backoff.pause)
+        self.words.note(reason)
         if failed and self._catalogue.clear():
             self._on_change()
         self._set("failed" if failed else "backing off", reason)
@@ -270,7 +287,7 @@ class McpSource:
             self._fallback, self._hint, self._transport = False, "legacy", "sse"
             return True
         if not self._probing:
-            self._hint = "" if self._state in ("failed", "backing off") and self._ready_at is None else self._hint
+            self._hint = "" if self._state in ("failed", "backing off") and not self._backoff.was_ready else self._hint
             return False
         logger.info("MCP server %s: it ended when it was asked for its era; it is taken for a legacy one", self.name)
         self._probing, self._hint = False, "legacy"
@@ -280,7 +297,7 @@ class McpSource:
         """One connection, from the first request to the end. No call waits when this returns."""
         status: int | None = None
         connection = link.connection
-        reason, data = "the agent is stopping", {}
+        reason, data = "", {}
 
         async def watch_exit(wait: Callable[[], Awaitable[int]]) -> None:
             nonlocal status
@@ -290,7 +307,7 @@ class McpSource:
 
         async with trio.open_nursery() as nursery:
             try:
-                quiet = await nursery.start(self._words.keep_stderr, link.stderr) if link.stderr else None
+                quiet = await nursery.start(self.words.keep_stderr, link.stderr) if link.stderr else None
                 if link.wait is not None:
                     nursery.start_soon(watch_exit, link.wait)
                 nursery.start_soon(self._use, link)
@@ -301,22 +318,23 @@ class McpSource:
                         await link.wait()
                         if quiet is not None:
                             await quiet.wait()
-                words = f"; its last words: {self._words.stderr.last}" if self._words.stderr.last else ""
+                words = f"; its last words: {self.words.stderr.last}" if self.words.stderr.last else ""
                 reason = (ended or describe_exit(status, link.wait is not None)) + words
-                data = {"exit_status": status, "stderr": self._words.stderr.last}
+                data = {"exit_status": status, "stderr": self.words.stderr.last}
                 self._probing = self._probing and not ended
                 self._ended(reason)
             finally:
                 self._upstream = None
-                connection.fail_calls(reason, data)
+                connection.fail_calls(reason or self._farewell, data)
             nursery.cancel_scope.cancel()
 
     async def _use(self, link: Link) -> None:
         """Begin a session, list the tools, and again whenever they changed."""
         connection = link.connection
-        self._probing = self._server.protocol == "auto" and self._hint == "" and link.wait is not None
+        self._hint = "legacy" if self._transport == "sse" else self._hint  # which is older than the modern era
+        self._probing = self.server.protocol == "auto" and self._hint == "" and link.wait is not None
         try:
-            hello = await open_session(connection, self._server.protocol, self._hint, timeout=START_LIMIT)
+            hello = await open_session(connection, self.server.protocol, self._hint, timeout=START_LIMIT)
             self._probing = False
             upstream = Upstream(self.name, connection, hello, self._asking, timeout=self._timeout)
             await self._list_tools(upstream, START_LIMIT)
@@ -329,9 +347,11 @@ class McpSource:
         self._remember(upstream)
         self._description = Description(hello.info, hello.capabilities, hello.instructions)
         self._upstream = upstream
-        self._ready_at = trio.current_time()
+        self._backoff.ready()
+        self._protocol = hello.protocol
         self._set("ready")
-        logger.info("MCP server %s: %d tools, MCP %s", self.name, len(self.tools()), hello.protocol)
+        ready = f"ready with {len(self.tools())} tools, MCP {hello.protocol}"
+        logger.info("MCP server %s: %s", self.name, self.words.note(ready))
         if self._restarts:
             self._subscriptions.restarted()
         async with trio.open_nursery() as nursery:
@@ -354,12 +374,12 @@ class McpSource:
     def _remember(self, upstream: Upstream) -> None:
         """Keep the verdict, unless the server is not the one it was: then it is asked anew the next time."""
         era = "modern" if upstream.hello.modern else "legacy"
-        before = self._verdicts.get(self._server)
+        before = self._verdicts.get(self.server)
         name = upstream.hello.name[:200]
         other = before is not None and before.name != name and self._hint == "legacy"
         self._hint = era
-        if self._server.protocol == "auto":
-            self._verdicts.put(self._server, None if other else Verdict(era, self._transport, name))
+        if self.server.protocol == "auto":
+            self._verdicts.put(self.server, None if other else Verdict(era, self._transport, name))
 
     def _hear(self, method: str) -> None:
         if method == "notifications/tools/list_changed":

@@ -16,6 +16,7 @@ from praxis.config.schema import McpLimits, McpServer
 from praxis.net.http_client import Authorize, HttpClient
 from praxis.tools.mcp_client import McpClient
 from praxis.tools.mcp_connection import Connection, Upward
+from praxis.tools.mcp_container import contained
 from praxis.tools.mcp_http import McpHttp, ToolHeaders
 from praxis.tools.mcp_sse import open_sse
 from praxis.wire.mcp import ClientSession, Fault
@@ -118,7 +119,10 @@ class Connector:
 
     @asynccontextmanager
     async def _program(self, session: ClientSession, upward: Upward) -> AsyncIterator[Link]:
-        async with self.opener(self.argv, env=self.env, cwd=self.cwd) as process:
+        async with (
+            contained(self.argv, self.env) as argv,
+            self.opener(argv, env=self.env, cwd=self.cwd) as process,
+        ):
             yield Link(self._client(process.stdin, process.stdout, session, upward), process.stderr, process.wait)
 
     def _client(self, stdin: SendStream, stdout: ReceiveStream, session: ClientSession, upward: Upward) -> McpClient:

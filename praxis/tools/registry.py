@@ -69,6 +69,12 @@ class ToolRegistry:
         self._sources[source.name] = source
         self.changed()
 
+    def remove(self, name: str) -> None:
+        """Let go of a source and its tools: no call reaches it any more. Raises KeyError for one that is not there."""
+        del self._sources[name]
+        self._states.pop(name, None)
+        self.changed()
+
     def changed(self) -> None:
         """A source has other tools than before: look again, and tell with ``tools.changed`` if it is so.
 

@@ -25,6 +25,10 @@ class SourceState:
     stderr_tail: tuple[str, ...] = ()
     held: tuple[str, ...] = ()
     """Names of tools that are held back because their definitions changed."""
+    transport: str = ""
+    """Of an MCP server: how it is reached, which differs from what is configured where that did not answer."""
+    protocol: str = ""
+    """Of an MCP server: the revision that it spoke last; "" before it has been reached."""
 
 
 class ToolSource(Protocol):

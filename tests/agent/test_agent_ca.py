@@ -7,7 +7,7 @@ import logging
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, closing
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from praxis.app import Agent
 from praxis.config.schema import Config
 from praxis.dev import RunningAgent, free_discovery_port, make_config
 from praxis.model.errors import PraxisError
-from praxis.net.tls import TlsPipe
+from praxis.net.tls import Broken, TlsPipe
 from praxis.peers import admission
 from praxis.peers.admission import ask_to_join
 from praxis.peers.authority import DAY, Authority, create_authority, load_authority
@@ -29,13 +29,15 @@ from praxis.peers.joining import JoinToken, encode_public
 from praxis.peers.keyring import NetworkKey
 from praxis.peers.membership import Membership, load_membership
 from praxis.peers.x509 import pem
+from tests.support.siege import UNKNOWN, siege
+from tests.support.siege import refused as refused_line
 
 ANN = Principal("local", "ann")
 PATIENCE = 15.0
 UNUSED = NetworkKey(bytes(32)).text
 """A network key counts for nothing here."""
 
-REFUSED = 'praxis_p2p_handshakes_total{result="refused",reason="handshake"}'
+REFUSED = 'praxis_p2p_handshakes_total{result="refused",reason="certificate"}'
 """What OpenSSL finds wrong in a certificate, counted."""
 
 Change = Callable[[Config], Config]
@@ -406,6 +408,39 @@ async def test_a_certificate_that_is_two_thirds_over_is_renewed_at_the_start(tmp
         await here.start(3)
         await until(lambda: load_membership(here.state(3)).grant.not_after > old.not_after)
         await here.sees(3, 1, 2)
+
+
+CROWD = 16
+"""Connections at once; see `tests.support.siege`."""
+
+
+@pytest.mark.parametrize("attacked", [1, 2], ids=["issuer", "member"])
+@pytest.mark.parametrize(
+    ("days", "foreign", "said"),
+    [(-400, False, "certificate expired"), (3, False, "bad certificate"), (0, True, "unknown ca")],
+    ids=["expired", "not yet valid", "another CA"],
+)
+async def test_who_has_no_certificate_that_counts_is_refused_and_costs_nobody_else(
+    tmp_path: Path, attacked: int, days: int, foreign: bool, said: str
+) -> None:
+    other = create_authority(tmp_path / "other", rendezvous="dev", issuer="px" + "a" * 52, clock=Clock())
+    async with network(tmp_path, 2) as here:
+        here.clock.off = days * DAY
+        here.enroll(3, other if foreign else None)
+        identity = load_membership(here.state(3)).identity(here.state(3), admits=False)
+        context = identity.client
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        async with siege(here.agents[attacked], here.agents[3 - attacked]) as it:
+            with ExitStack() as stack:
+                streams = [await it.connect() for _ in range(CROWD)]
+                pipes = [stack.enter_context(closing(TlsPipe(s, context, server_side=False))) for s in streams]
+                await it.good_call(beside=UNKNOWN, count=CROWD)
+                for pipe in pipes:
+                    with trio.fail_after(PATIENCE), pytest.raises(Broken, match=said):
+                        await pipe.handshake()
+                        await pipe.receive()
+                await it.good_call()
+                await it.until_counted(refused_line("certificate"), CROWD)
 
 
 @pytest.mark.parametrize(("days", "what"), [(-400, "has expired"), (3, "is not yet valid")])

@@ -23,6 +23,7 @@ from praxis.model.card import AgentCard
 from praxis.model.health import HealthReport
 from praxis.model.tool import JSON, CallContext, Tool, ToolResult
 from praxis.observe.metrics import Metrics
+from praxis.servers import Servers
 from praxis.tools.source import SourceState
 from tests.support.network import PATIENCE, connected
 
@@ -182,6 +183,7 @@ def services_of(agent: Agent, **changes: Any) -> Services:
         info=dict,
         reload=agent.reloading.reload,
         sources=agent.registry.sources,
+        servers=Servers(agent.mcp, agent.reloading.change_servers, enabled=True, base_dir=Path.cwd()),
         draining=lambda: False,
     )
     return attrs.evolve(services, **changes)

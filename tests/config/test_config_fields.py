@@ -9,12 +9,13 @@ import attrs
 import pytest
 
 from praxis.config.load import ConfigError, load
-from praxis.config.schema import Config, McpEndpoint, McpServer, PeerExport
+from praxis.config.schema import Config, McpEndpoint, McpServer, McpView, PeerExport
 from praxis.config.strict import dotted_keys
 
 SERVER = "mcp.servers[]."
 ENDPOINT = "agent.external_mcp_endpoints[]."
 PEER = "export.peers{}."
+VIEW = "mcp.views{}."
 
 VALUES: dict[str, tuple[str, object]] = {
     "agent.name": ("bob", "bob"),
@@ -81,6 +82,10 @@ VALUES: dict[str, tuple[str, object]] = {
     "access.insecure": ("true", True),
     "export.tools": ('["fs/*"]', ("fs/*",)),
     "export.resources": ("[docs]", ("docs",)),
+    "mcp.views": ("{bob: {}}", {"bob": McpView()}),
+    VIEW + "allow": ('["x/*"]', ("x/*",)),
+    VIEW + "deny": ('["y/*"]', ("y/*",)),
+    VIEW + "compact": ("true", True),
     "export.peers": ("{bob: {}}", {"bob": PeerExport()}),
     PEER + "allow": ('["x/*"]', ("x/*",)),
     PEER + "deny": ('["y/*"]', ("y/*",)),
@@ -141,6 +146,7 @@ def document(key: str, value: str) -> str:
         (SERVER, "mcp: {{servers: [{{{needed}{name}: {value}}}]}}"),
         (ENDPOINT, "agent: {{external_mcp_endpoints: [{{{needed}{name}: {value}}}]}}"),
         (PEER, "export: {{peers: {{bob: {{{name}: {value}}}}}}}"),
+        (VIEW, "mcp: {{views: {{bob: {{{name}: {value}}}}}}}"),
     ):
         if key.startswith(prefix):
             name = key.removeprefix(prefix)

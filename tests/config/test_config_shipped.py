@@ -35,9 +35,15 @@ def test_agent_yaml_has_every_key_with_its_default(tmp_path: Path) -> None:
     assert from_file == {key for key in dotted_keys(Config) if "[]" not in key and "{}" not in key}
 
 
+def _generic(key: str) -> str:
+    """A key of the examples as the schema names it."""
+    named = key.replace("peers.praxis-agent-1", "peers{}").replace("views.notes", "views{}")
+    return named.removesuffix(".Authorization")
+
+
 def test_the_examples_in_its_comments_have_every_other_key(tmp_path: Path) -> None:
     text = (CONFIGS / "agent.yaml").read_text()
-    for default in ("  servers: []\n", "  peers: {}\n", "  external_mcp_endpoints: []\n"):
+    for default in ("  servers: []\n", "  peers: {}\n", "  external_mcp_endpoints: []\n", "  views: {}\n"):
         assert default in text
         text = text.replace(default, "")
     text = re.sub(r"^  #   ", "  ", text, flags=re.MULTILINE)
@@ -48,13 +54,14 @@ def test_the_examples_in_its_comments_have_every_other_key(tmp_path: Path) -> No
     assert [server.url for server in loaded.config.mcp_servers][1:3] == ["https://tools.example/mcp"] * 2
     assert loaded.config.export.peers["praxis-agent-1"].deny == ("fs/delete_file",)
     written = {
-        re.sub(r"\[\d\]", "[]", key.replace("peers.praxis-agent-1", "peers{}").removesuffix(".Authorization"))
+        re.sub(r"\[\d\]", "[]", _generic(key))
         for key, source in loaded.sources.items()
         if source.startswith("agent.yaml:")
     }
     assert written == set(dotted_keys(Config)) - {
         "mcp.servers",
         "export.peers",
+        "mcp.views",
         "agent.external_mcp_endpoints",
     }
 

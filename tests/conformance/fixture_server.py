@@ -35,7 +35,7 @@ async def serve(port: int) -> None:
     """Streamable HTTP at /mcp and HTTP+SSE at /sse, on loopback, until interrupted. Prints the first's address."""
     service, stopping, metrics = FixtureService(), trio.Event(), Metrics()
 
-    def choose(path: str, principal: Principal) -> FixtureService | None:
+    async def choose(path: str, principal: Principal) -> FixtureService | None:
         return service if path in ("/mcp", "/sse") else None
 
     def principal_of(scope: Scope) -> Principal:

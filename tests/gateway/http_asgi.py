@@ -304,7 +304,7 @@ async def endpoint(puppet: Puppet | None = None) -> AsyncIterator[Setting]:
     """The application at /mcp, with a puppet behind it."""
     served, metrics, stopping = puppet or Puppet(), Metrics(), trio.Event()
 
-    def choose(path: str, principal: Principal) -> McpService | None:
+    async def choose(path: str, principal: Principal) -> McpService | None:
         return served if path in ("/mcp", "/mcp/servers/one") else None
 
     app = StreamableHttp(choose, principal_of=lambda scope: scope["who"], key=b"k" * 32, metrics=metrics)

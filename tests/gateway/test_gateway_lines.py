@@ -235,8 +235,12 @@ class Feed:
 @asynccontextmanager
 async def feed() -> AsyncIterator[Feed]:
     puppet, metrics = Puppet(), Metrics()
+
+    async def choose(path: str, principal: Principal) -> Puppet:
+        return puppet
+
     app = HttpSse(
-        lambda path, principal: puppet,
+        choose,
         principal_of=lambda scope: scope["who"],
         modern=ModernEra(key=b"k", metrics=metrics),
         metrics=metrics,

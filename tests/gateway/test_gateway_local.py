@@ -12,21 +12,26 @@ import trio
 
 from praxis.access.authorize import Policy
 from praxis.access.principal import Principal
-from praxis.config.schema import Export
+from praxis.config.schema import Export, McpView
 from praxis.gateway.local import CARD, LocalGateway, LocalService
 from praxis.gateway.own_tools import DEFINITIONS
+from praxis.gateway.views import View
 from praxis.model.card import AgentCard
 from praxis.model.errors import PraxisError
-from praxis.model.peer import PeerView
+from praxis.model.peer import PeerId, PeerView
 from praxis.model.tool import CallContext, Tool, ToolResult
+from praxis.observe.metrics import Metrics
+from praxis.peers.registry import PeerRegistry
+from praxis.tools.registry import ToolRegistry
 from praxis.wire.mcp_server import error_of, refusal
 from praxis.workflow.router import Snapshot
+from praxis.workflow.sources import Sources
 from tests.gateway.http_asgi import settled
 from tests.workflow.executor_kit import Setting, fine, setting
 
 VIEWER = Principal("token", "eye", "viewer")
 OPERATOR = Principal("token", "ann", "operator")
-OWN = ["execute_workflow", "analyze_dsl", "list_p2p_peers"]
+OWN = ["execute_workflow", "analyze_dsl", "list_p2p_peers", "send_p2p_message"]
 
 
 class Peers:
@@ -39,6 +44,7 @@ class Local:
     network: Setting
     gateway: LocalGateway
     service: LocalService
+    sent: list[str]
 
     async def call(self, name: str, context: CallContext | None = None, **arguments: Any) -> Mapping[str, Any]:
         params = {"name": name, "arguments": arguments}
@@ -53,9 +59,19 @@ class Local:
 
 def local(principal: Principal = OPERATOR, **answers: Any) -> Local:
     network = setting(**answers)
-    card = AgentCard("me", "1", "", "http://x", "px0")
-    gateway = LocalGateway("me", network.executor, Policy(Export()), network.bus, lambda: card, Peers())
-    return Local(network, gateway, gateway.service(principal))
+    card, policy = AgentCard("me", "1", "", "http://x", "px0"), Policy(Export())
+    registry = ToolRegistry("me", bus=network.bus, metrics=Metrics())
+    sources = Sources("me", registry, PeerRegistry("me", bus=network.bus, clock=float), network.executor, policy)
+
+    async def send(name: str, text: str) -> PeerId:
+        if name != "a":
+            raise PraxisError("not_found", f"no peer {name!r}")
+        sent.append(text)
+        return "px1"
+
+    sent: list[str] = []
+    gateway = LocalGateway("me", network.executor, sources, policy, network.bus, lambda: card, Peers(), send)
+    return Local(network, gateway, gateway.service(principal), sent)
 
 
 async def refuse(arguments: dict[str, Any]) -> ToolResult:
@@ -68,7 +84,7 @@ async def test_all_that_can_be_reached_is_listed_under_names_of_its_own() -> Non
     tools = await at.listed()
     assert [tool["name"] for tool in tools] == [*OWN, "a__fs__y", "fs__x"]
     assert tools[-1] == {**at.network.network.view.tools[0].tool.definition, "name": "fs__x"}
-    assert len(DEFINITIONS) == 3
+    assert len(DEFINITIONS) == 4
 
 
 async def test_a_tool_without_a_schema_gets_one_that_takes_anything() -> None:
@@ -129,7 +145,10 @@ async def test_the_card_is_a_resource_and_there_are_no_others() -> None:
     for method, params, code in (
         ("resources/read", {"uri": "agent://other"}, -32602),
         ("prompts/get", {"name": "x"}, -32602),
-        ("completion/complete", {}, -32601),
+        ("completion/complete", {}, -32602),
+        ("completion/complete", {"ref": {"type": "ref/prompt", "name": "x"}}, -32602),
+        ("completion/complete", {"ref": {"type": "ref/resource", "uri": "test://x"}}, -32602),
+        ("tasks/get", {}, -32601),
     ):
         with pytest.raises(PraxisError) as caught:
             await ask(method, **params)
@@ -150,8 +169,20 @@ async def test_changes_of_the_tools_are_told_and_other_news_is_not() -> None:
         await settled()
         assert heard == ["notifications/tools/list_changed"]
         assert [tool["name"] for tool in await at.listed()] == OWN
-    async with at.service.subscribe({"promptsListChanged": True}, lambda method, params: None) as honoured:
+    async with at.service.subscribe({"toolsListChanged": False}, lambda method, params: None) as honoured:
         assert (honoured, at.network.bus.subscribers) == ({}, 0)
+
+
+async def test_agents_that_come_and_go_bring_and_take_resources_and_prompts() -> None:
+    at, heard = local(), list[str]()
+    async with at.service.subscribe(
+        {"promptsListChanged": True}, lambda method, params: heard.append(method)
+    ) as honoured:
+        assert honoured == {"promptsListChanged": True}
+        for event in ("peer.connected", "peer.found", "peer.disconnected"):
+            at.network.bus.publish(event)
+            await settled()
+    assert heard == ["notifications/prompts/list_changed"] * 2
 
 
 # -- Praxis's own tools -----------------------------------------------------------------------------
@@ -198,3 +229,85 @@ async def test_a_program_is_analyzed_and_never_run() -> None:
 async def test_peers_are_listed() -> None:
     result = await local().call("list_p2p_peers")
     assert result["structuredContent"]["peers"][0]["connected"] is True
+
+
+async def test_a_message_goes_to_a_peer() -> None:
+    at = local()
+    result = await at.call("send_p2p_message", peer="a", message="hello")
+    assert result["structuredContent"] == {"delivered": True, "peer_id": "px1"}
+    assert at.sent == ["hello"]
+    wrong: list[dict[str, Any]] = [{"peer": "b", "message": "x"}, {"peer": "a", "message": ""}, {"peer": "a"}]
+    for arguments in wrong:
+        assert (await at.call("send_p2p_message", **arguments))["isError"]
+    assert at.sent == ["hello"]
+
+
+# -- views ------------------------------------------------------------------------------------------
+
+
+def view(at: Local, **config: Any) -> Local:
+    made = View(McpView(**config), "me", at.gateway.exported)
+    return attrs.evolve(at, service=LocalService(at.gateway, OPERATOR, made))
+
+
+async def names(at: Local) -> list[str]:
+    return [tool["name"] for tool in await at.listed()]
+
+
+async def test_a_view_has_what_it_lets_through_and_no_more() -> None:
+    at = local(me_x=fine, me_y=fine, a_x=fine)
+    assert await names(view(at)) == ["a__fs__x", "fs__x", "fs__y"]
+    assert await names(view(at, allow=("a:*",))) == ["a__fs__x"]
+    assert await names(view(at, allow=("fs/*",), deny=("x",))) == ["fs__y"]
+    assert await names(view(at, allow=("praxis/analyze_dsl", "y"))) == ["analyze_dsl", "fs__y"]
+    assert await names(view(at, allow=("praxis/*",), deny=("praxis/execute_workflow",))) == OWN[1:]
+    narrow = view(at, allow=("y",))
+    assert not (await narrow.call("fs__y"))["isError"]
+    for name in ("fs__x", "a__fs__x", "execute_workflow", "find_tools", "call_tool"):
+        assert (await narrow.call(name, dsl="CALL x"))["isError"], name
+    assert at.network.network.asked == ["me:fs/y"]
+
+
+async def test_a_view_follows_the_tools() -> None:
+    at = local(me_x=fine)
+    narrow = view(at, allow=("x",))
+    first = await narrow.listed()
+    assert narrow.service.tool_schema("fs__x") is not None
+    at.network.network.view = Snapshot([], [], ())
+    assert await narrow.listed() == []
+    assert narrow.service.tool_schema("fs__x") is None
+    assert first
+
+
+async def test_a_compact_view_finds_and_calls() -> None:
+    at = view(local(me_x=fine, a_y=fine), compact=True, deny=("a:*",))
+    assert await names(at) == ["find_tools", "call_tool"]
+    found = (await at.call("find_tools", query="x"))["structuredContent"]
+    assert [tool["name"] for tool in found["tools"]] == ["fs__x"]
+    assert found["tools"][0]["inputSchema"]
+    assert found["of"] == 1
+
+    async def ask(tool: str, arguments: dict[str, Any]) -> Mapping[str, Any]:
+        return await at.service.request("tools/call", {"name": tool, "arguments": arguments}, CallContext("ann"))
+
+    assert (await ask("call_tool", {"name": "fs__x", "arguments": {"n": 2}}))["structuredContent"] == {"n": 2}
+    calls: list[dict[str, Any]] = [{"name": "a__fs__y"}, {"name": 5}, {"name": "fs__x", "arguments": [1]}, {}]
+    for arguments in calls:
+        assert (await ask("call_tool", arguments))["isError"], arguments
+    queries: list[dict[str, Any]] = [{}, {"query": ""}, {"query": "x", "limit": 0}, {"query": "x", "more": 1}]
+    for arguments in queries:
+        assert (await ask("find_tools", arguments))["isError"], arguments
+
+
+async def test_a_view_has_no_card_and_only_its_sources() -> None:
+    at = local()
+    narrow = view(at, allow=("docs/*",))
+    assert await narrow.service.request("resources/list", {}, CallContext("ann")) == {"resources": []}
+    with pytest.raises(PraxisError):
+        await narrow.service.request("resources/read", {"uri": CARD}, CallContext("ann"))
+    assert narrow.service.view is not None
+    assert narrow.service.view.has_source(None, "docs")
+    assert narrow.service.view.has_source("a", "docs")
+    assert not narrow.service.view.has_source(None, "fs")
+    assert View(McpView(("a:docs/*",)), "me", at.gateway.exported).has_source("a", "docs")
+    assert not View(McpView(("a:docs/*",)), "me", at.gateway.exported).has_source(None, "docs")

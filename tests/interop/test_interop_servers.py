@@ -64,6 +64,50 @@ async def test_memory(tmp_path: Path) -> None:
     assert "Anna" in (tmp_path / "memory.json").read_text()
 
 
+SDK_SERVER = str(Path(__file__).with_name("sdk_server.py"))
+PATHS = {"streamable-http": "/mcp", "sse": "/sse"}
+
+
+@pytest.mark.parametrize(
+    ("transport", "protocol", "modern"),
+    [
+        ("stdio", "auto", True),
+        ("stdio", "legacy", False),
+        ("streamable-http", "auto", True),
+        ("streamable-http", "legacy", False),
+        ("sse", "auto", False),
+    ],
+)
+async def test_the_official_python_sdk(transport: str, protocol: Any, modern: bool) -> None:
+    python = python_servers() / "python"
+    if transport == "stdio":
+        program = McpServer("sdk", command=str(python), args=(SDK_SERVER, "stdio"), protocol=protocol)
+        async with source_of(program) as source:
+            await _use_sdk(source, modern)
+        return
+    port = free_port()
+    kind: Any = "sse" if transport == "sse" else "http"
+    url = f"http://127.0.0.1:{port}{PATHS[transport]}"
+    async with (
+        running(python, SDK_SERVER, transport, str(port), env={}),
+        source_of(McpServer("sdk", transport=kind, url=url, protocol=protocol)) as source,
+    ):
+        await _use_sdk(source, modern)
+
+
+async def _use_sdk(source: McpSource, modern: bool) -> None:
+    answers = Answers()
+    result = await source.call("echo", {"text": "ü\u2028"}, answers.context)
+    assert (result.text, result.structured) == ("ü\u2028", {"result": "ü\u2028"})
+    assert (result.value.get("resultType") == "complete") is modern
+    assert (await source.call("steps", {}, answers.context)).text == "done"
+    assert [told["progress"] for told in answers.progress] == [1, 2]
+    assert await source.request("prompts/list", {}, answers.context)
+    with pytest.raises(PraxisError) as caught:
+        await source.request("resources/read", {"uri": "a://b"}, answers.context)
+    assert caught.value.data["jsonrpc"]["code"] == -32602
+
+
 @asynccontextmanager
 async def everything(transport: str) -> AsyncIterator[McpSource]:
     program = node_servers() / "mcp-server-everything"

@@ -35,6 +35,9 @@ def main() -> None:
             text = {"echo": arguments.get("text"), "long": "x" * arguments.get("bytes", 0), "count": str(echoes)}
             answer = {"content": [{"type": "text", "text": text[params["name"]]}]}
         else:
+            if "id" in message and message["method"] != "tools/call":
+                error = {"code": -32601, "message": "unknown method"}
+                print(json.dumps({"jsonrpc": "2.0", "id": message["id"], "error": error}), flush=True)
             continue
         if "id" in message:
             print(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": answer}), flush=True)

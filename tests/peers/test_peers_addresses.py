@@ -14,6 +14,7 @@ from praxis.peers.addresses import is_loopback, order, parse_address, seen_at, s
 from praxis.peers.backoff import Backoff
 from praxis.peers.neighbours import COUNT, neighbours
 from praxis.peers.own_addresses import MAX_REPORTS, OwnAddresses
+from praxis.peers.record import MAX_ADDRESSES, PeerRecord
 
 PEER = "px" + "a" * 52
 
@@ -113,4 +114,18 @@ def test_reports_are_bounded() -> None:
     for number in range(MAX_REPORTS + 10):
         own.observe(f"px{number}", f"[fd00::{number // 2:x}]:1")
     assert len(own._reports) == MAX_REPORTS
-    assert "[fd00::20]:4001" in own.everywhere
+    assert len(own.everywhere) == MAX_ADDRESSES
+
+
+def test_a_record_lists_what_is_configured_and_what_most_peers_agree_on() -> None:
+    own = OwnAddresses(["one.example:4001", "two.example:4001"])
+    own.bind("0.0.0.0", 4001)
+    for number in range(60):
+        own.observe(f"liar{number}", f"10.0.0.{number // 2}:1")
+    for number in range(3):
+        own.observe(f"px{number}", "203.0.113.5:1")
+    record = PeerRecord("own", "own", 1, 1, addrs=own.everywhere)
+    assert PeerRecord.decode(record.encode()) == record, "others take it"
+    assert len(record.addrs) == MAX_ADDRESSES
+    assert record.addrs[:2] == ("one.example:4001", "two.example:4001")
+    assert "203.0.113.5:4001" in record.addrs

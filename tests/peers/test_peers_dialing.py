@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -15,7 +15,7 @@ from praxis.config.schema import P2P
 from praxis.model.peer import PeerId
 from praxis.peers import bootstrap
 from praxis.peers.bootstrap import MAX_ADDRESSES, REFRESH, RESOLVE
-from praxis.peers.dialer import COURTESY, STAGGER
+from praxis.peers.dialer import COURTESY, HINTED_RATE, MAX_HINTED_DIALS, STAGGER
 from praxis.sim.agent import SimAgent
 from praxis.sim.network import Host, SimNetwork, SimPipe
 
@@ -32,13 +32,20 @@ class Network(SimNetwork):
         self.nursery = nursery
         self.dialed: list[tuple[float, str, str]] = []
         """When, from where, where to."""
-        self.slow: dict[str, float] = {}
+        self.deaf: dict[str, float] = {}
         """Seconds until an address takes a connection."""
         self.began = trio.current_time()
 
+    def at(self, time: float, happens: Callable[[], None]) -> None:
+        self.nursery.start_soon(self._happen_at, time, happens)
+
+    async def _happen_at(self, time: float, happens: Callable[[], None]) -> None:
+        await trio.sleep_until(time)
+        happens()
+
     async def connect(self, source: str, address: str) -> tuple[SimPipe, PeerId]:
         self.dialed.append((trio.current_time() - self.began, source, address))
-        await trio.sleep(self.slow.get(address, 0.0))
+        await trio.sleep(self.deaf.get(address, 0.0))
         return await super().connect(source, address)
 
     async def start(self, number: int, *nodes: str) -> SimAgent:
@@ -235,7 +242,7 @@ async def test_the_smaller_id_dials_at_once_and_the_larger_one_leaves_it_the_tim
 async def test_two_that_hear_of_each_other_at_once_do_not_cross(autojump_clock: MockClock) -> None:
     async with imagined() as network:
         small, large = by_id(await network.start(1), await network.start(2))
-        network.slow[large.address] = COURTESY / 2
+        network.deaf[large.address] = COURTESY / 2
         tell(large, small)
         tell(small, large)
         await trio.sleep(COURTESY * 5)
@@ -260,7 +267,7 @@ async def test_candidates_are_tried_one_after_the_other_without_waiting_for_the_
     async with imagined() as network:
         small, large = by_id(await network.start(1), await network.start(2))
         silent, dead = "10.0.9.1", "10.0.9.2"
-        network.slow[silent] = 3600.0
+        network.deaf[silent] = 3600.0
         tell(small, large, silent, dead, large.address)
         await trio.sleep(5)
         assert [where for _, _, where in network.dialed] == [silent, dead, large.address]
@@ -276,7 +283,7 @@ async def test_the_first_candidate_that_is_the_peer_wins(autojump_clock: MockClo
         stranger = await network.start(3)
         slow = "10.0.9.1"  # the peer too, by a longer way
         network.hosts[slow] = Host(slow, 0, large.host.accept, large.peer_id, nursery=large.host.nursery)
-        network.slow[slow] = 1.5 * STAGGER
+        network.deaf[slow] = 1.5 * STAGGER
         tell(small, large, slow, stranger.address, large.address)
         await trio.sleep(5)
         assert [where for _, _, where in network.dialed] == [slow, stranger.address, large.address]
@@ -286,3 +293,60 @@ async def test_the_first_candidate_that_is_the_peer_wins(autojump_clock: MockClo
         assert link.address.startswith(large.address)
         assert not stranger.registry.links()
         assert 'lines_ended_total{reason="duplicate"}' not in small.metrics.render(), "the slow attempt is given up"
+
+
+# Peers that a member makes up
+
+
+def make_up(agent: SimAgent, count: int, *addresses: str) -> None:
+    """Beacons of peers that are nowhere; their ids are large, so that none of them is left the time to dial first."""
+    for number in range(count):
+        found = tuple(f"{address}:4001" for address in addresses) or (f"10.9.{number >> 8}.{number & 255}:4001",)
+        agent.member.dialer.found(f"pxz{number:051d}", 1, found)
+
+
+async def test_a_flood_of_beacons_makes_us_dial_so_many_times_a_second_and_no_more(autojump_clock: MockClock) -> None:
+    async with imagined() as network:
+        agent = await network.start(1)
+        for _ in range(10):
+            make_up(agent, 200)
+            await trio.sleep(1)
+        dials = [when for when, _, _ in network.dialed]
+        assert len(dials) == pytest.approx(HINTED_RATE * 11, abs=1), "it does dial"
+        for begin in range(10):
+            assert sum(begin + 0.05 < when <= begin + 1.05 for when in dials) <= HINTED_RATE + 1
+
+
+async def test_every_address_that_a_beacon_lists_counts(autojump_clock: MockClock) -> None:
+    async with imagined() as network:
+        agent = await network.start(1)
+        make_up(agent, 100, *(f"10.9.9.{number}" for number in range(8)))
+        await trio.sleep(2)
+        assert HINTED_RATE * 2 < len(network.dialed) <= HINTED_RATE * 3 + 1
+
+
+async def test_peers_that_are_made_up_and_never_answer_hold_up_nobody_else(autojump_clock: MockClock) -> None:
+    async with imagined() as network:
+        small, large = by_id(await network.start(1), await network.start(2))
+        network.deaf["10.9.9.9"] = 3600.0
+        make_up(small, 200, "10.9.9.9")
+        await trio.sleep(5)
+        assert len(network.dials(small, "10.9.9.9")) == MAX_HINTED_DIALS
+        small.registry.know(large.peer_id)  # as its record in the directory does
+        tell(small, large)
+        await trio.sleep(0.1)
+        assert connected(small) == ids(large)
+
+
+async def test_peers_that_were_made_up_and_are_forgotten_take_no_turn(autojump_clock: MockClock) -> None:
+    async with imagined() as network:
+        small, large = by_id(await network.start(1), await network.start(2))
+        make_up(small, 200)
+        await trio.sleep(0.05)
+        for entry in small.registry.entries():
+            small.registry.forget(entry)
+        dialed = len(network.dialed)
+        tell(small, large)
+        await trio.sleep(2 * MAX_HINTED_DIALS / HINTED_RATE)  # the rest of them would need ten times that
+        assert connected(small) == ids(large)
+        assert len(network.dialed) == dialed + 1

@@ -89,8 +89,17 @@ def test_versions_that_nobody_could_go_above_are_refused() -> None:
     here = make()
     assert here.offer(record("own", HIGHEST + 1), 0.0) == "absurd"
     assert here.offer(record("ann", 1, HIGHEST + 1), 0.0) == "absurd"
-    assert (len(here), here.refused) == (1, 2)
+    assert len(here) == 1
     assert here.own.boot == 1
+
+
+def test_two_who_know_that_somebody_has_left_do_not_tell_each_other_for_ever() -> None:
+    here = make()
+    gone = record("ann", 1, 2, left=True)
+    assert here.offer(gone, 5.0) == "news"
+    assert here.offer(gone, 6.0) == "known"
+    assert here.offer(record("ann", 1, 1, left=True), 6.0) == "left", "an older goodbye is put right"
+    assert here.offer(record("ann", 1, 2), 6.0) == "left", "a copy without the goodbye too"
 
 
 def test_who_has_left_is_not_brought_back_by_an_old_copy_but_by_a_new_start() -> None:

@@ -9,7 +9,7 @@ import attrs
 
 from praxis.config.load import load
 from praxis.config.schema import McpLimits
-from praxis.tools import mcp_source, mcp_sources
+from praxis.tools import mcp_backoff, mcp_sources
 from praxis.tools.mcp_pins import PINNED
 from praxis.wire import mcp_probe
 
@@ -33,7 +33,7 @@ def test_every_limit_is_there() -> None:
 
 def test_numbers_and_names() -> None:
     assert f"silent for {mcp_probe.PROBE_LIMIT:g} s" in TEXT
-    assert f"doubled up to {mcp_source.MAX_PAUSE:g} s" in TEXT
+    assert f"doubled up to {mcp_backoff.MAX_PAUSE:g} s" in TEXT
     assert f"`{mcp_sources.VERDICTS}`" in TEXT
     assert f"`{mcp_sources.PINS}`: SHA-256 of name, title, description, schemas and annotations" in TEXT
     assert PINNED == ("name", "title", "description", "inputSchema", "outputSchema", "annotations")

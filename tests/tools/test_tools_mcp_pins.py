@@ -17,6 +17,7 @@ from praxis.observe.events import EventBus
 from praxis.observe.metrics import Metrics
 from praxis.tools.mcp_pins import MAX_PINS, Pins, pin
 from praxis.tools.mcp_sources import McpSources
+from praxis.tools.registry import ToolRegistry
 from tests.support.fake_mcp import Behaviour, FakeServer, serve_calls
 from tests.tools.mcp_kit import running
 
@@ -149,7 +150,8 @@ async def test_include_and_exclude_decide_which_tools_there_are(autojump_clock: 
 
 
 def test_all_sources_of_an_agent(tmp_path: Path) -> None:
-    bus = EventBus()
+    bus, metrics = EventBus(), Metrics()
+    registry = ToolRegistry("agent", bus=bus, metrics=metrics)
     sources = McpSources(
         [McpServer("a", command="x"), McpServer("b", transport="http", url="http://b/")],
         McpLimits(),
@@ -158,9 +160,10 @@ def test_all_sources_of_an_agent(tmp_path: Path) -> None:
         state_dir=tmp_path,
         quarantine=True,
         bus=bus,
-        metrics=Metrics(),
-        on_change=lambda: None,
+        metrics=metrics,
+        registry=registry,
     )
+    assert registry.names() == ("a", "b")
     assert [source.name for source in sources] == ["a", "b"]
     assert sources.approve("a") == ()
     with pytest.raises(PraxisError, match="no MCP server 'c'") as caught:

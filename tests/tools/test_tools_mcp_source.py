@@ -11,7 +11,7 @@ from trio.testing import MockClock
 
 from praxis import __version__
 from praxis.config.schema import McpLimits, McpServer
-from praxis.tools import mcp_source, mcp_upstream
+from praxis.tools import mcp_backoff, mcp_source, mcp_upstream
 from praxis.tools.source import SourceState
 from tests.support.fake_mcp import TOOLS, FakeServer, serve, serve_calls
 from tests.tools.mcp_kit import running
@@ -25,7 +25,15 @@ async def test_a_server_is_started_and_its_tools_appear(autojump_clock: MockCloc
         assert [str(tool.ref) for tool in setting.source.tools()] == ["agent-1:fake/echo", "agent-1:fake/wait"]
         assert [tool.definition for tool in setting.source.tools()] == TOOLS
         assert setting.source.state() == SourceState(
-            name="fake", kind="mcp", state="ready", reason="", tools=2, restarts=0, stderr_tail=()
+            name="fake",
+            kind="mcp",
+            state="ready",
+            reason="",
+            tools=2,
+            restarts=0,
+            stderr_tail=(),
+            transport="stdio",
+            protocol="2025-11-25",
         )
         assert [state.state for state in setting.states] == ["starting", "ready"]
         assert setting.changes == 1
@@ -70,7 +78,7 @@ async def test_without_retries_the_first_failure_counts(autojump_clock: MockCloc
     async with running(OSError(13, "Permission denied"), limits=McpLimits(retry_attempts=0)) as setting:
         assert setting.source.state().state == "failed"
         await trio.sleep(31)
-        assert setting.opener.started_at[1] - setting.opener.started_at[0] == mcp_source.MAX_PAUSE
+        assert setting.opener.started_at[1] - setting.opener.started_at[0] == mcp_backoff.MAX_PAUSE
 
 
 async def test_a_late_server_becomes_ready(autojump_clock: MockClock) -> None:
@@ -113,7 +121,7 @@ async def test_tools_stay_known_while_restarting_and_go_when_failed(autojump_clo
         assert "exited with status 1" in error.detail
         await trio.sleep(0.6)
         assert (setting.source.tools(), setting.source.state().state, setting.changes) == ((), "failed", 2)
-        await trio.sleep(mcp_source.MAX_PAUSE)
+        await trio.sleep(mcp_backoff.MAX_PAUSE)
         assert (len(setting.source.tools()), setting.source.state().state) == (2, "ready")
 
 

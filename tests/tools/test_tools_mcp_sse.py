@@ -212,7 +212,7 @@ async def test_where_streamable_http_is_not_this_is_tried_and_remembered() -> No
     async with reached(SseServer(), transport="http", verdicts=verdicts) as (source, http, states):
         assert await call(source, a=1) == {"content": [{"a": 1}]}
         assert [state.state for state in states] == ["starting", "starting", "ready"]
-        server = source._server
+        server = source.server
         assert verdicts.get(server) == Verdict("legacy", "sse", "old")
         posts = [exchange for exchange in http.exchanges if exchange.target == "/sse" and exchange.method == "POST"]
         assert [exchange.called for exchange in posts] == ["server/discover", "initialize"]
