@@ -36,7 +36,7 @@ from praxis.net.http_server import serve_http
 from praxis.net.serve import open_listeners
 from praxis.observe.metrics import Metrics
 from praxis.tools.mcp_source import McpSource
-from praxis.tools.service import Description, Notice
+from praxis.tools.service import Description, McpService, Notice
 from praxis.tools.source import SourceState
 
 TOOL: Mapping[str, JSON] = {
@@ -68,7 +68,7 @@ async def serve() -> None:
     """Streamable HTTP at /mcp, until killed."""
     service, stopping, metrics = Echo(), trio.Event(), Metrics()
 
-    def choose(path: str, principal: Principal) -> Echo | None:
+    async def choose(path: str, principal: Principal) -> McpService | None:
         return service if path == "/mcp" else None
 
     def principal_of(scope: Scope) -> Principal:

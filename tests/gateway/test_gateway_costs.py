@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import trio
 
+from praxis.access.principal import Principal
 from praxis.gateway.http import StreamableHttp
 from praxis.net.http_server import Receive, Scope, Send
 from praxis.observe.metrics import Metrics
+from praxis.tools.service import McpService
 from praxis.wire.mcp_eras import META_CAPABILITIES, META_VERSION
 from tests.gateway.http_asgi import LOCAL, MODERN, Puppet, request
 from tests.net.http_kit import client_of, serving
@@ -24,7 +26,11 @@ JSON = (("Content-Type", "application/json"), ("Accept", "application/json, text
 async def test_a_call_that_is_soon_over_is_one_task_and_three_steps(modern: bool) -> None:
     """The connection's own task takes two of them, up to the call and after it."""
     puppet, looks = Puppet(), 0
-    endpoint = StreamableHttp(lambda path, _: puppet, principal_of=lambda _: LOCAL, key=b"k" * 32, metrics=Metrics())
+
+    async def choose(path: str, principal: Principal) -> McpService | None:
+        return puppet
+
+    endpoint = StreamableHttp(choose, principal_of=lambda _: LOCAL, key=b"k" * 32, metrics=Metrics())
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         async def receive_counting() -> Any:
