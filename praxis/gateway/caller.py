@@ -15,6 +15,9 @@ KEEP_ALIVE = 15.0
 """Seconds of silence before a comment, so that nothing on the way takes the stream for dead."""
 PATIENCE = 5.0
 """Seconds before an answer that does not come becomes a stream, so that the caller hears that we are there."""
+UNWATCHED = 0.05
+"""Seconds that an answer is waited for before it is looked whether the caller is still there. Most answers come sooner,
+and looking costs as much as they do; what a call may do in vain is so little that nobody notices."""
 RETRY_MS = 500
 """Milliseconds after which a caller that was let go comes back."""
 
@@ -41,6 +44,7 @@ class Caller:
     def __init__(self, receive: Receive, send: Send) -> None:
         self.gone = False
         self._waiting: trio.CancelScope | None = None
+        self._parked: trio.lowlevel.Task | None = None
         self._receive = receive
         self._send = send
 
@@ -61,13 +65,19 @@ class Caller:
         await self._send({"type": "http.response.body", "body": body})
 
     def wake(self) -> None:
-        if self._waiting is not None:
+        if self._parked is not None:
+            parked, self._parked = self._parked, None
+            trio.lowlevel.reschedule(parked)
+        elif self._waiting is not None:
             waiting, self._waiting = self._waiting, None
             waiting.cancel()
 
     async def first(self, stream: EventStream, *, patience: float = PATIENCE) -> bool:
         """Wait until something is to be said; True when the answer is all there is, so that it can be one piece."""
         stream.attach(self)
+        if not self._has_news(stream, 0):
+            with trio.move_on_after(UNWATCHED):
+                await self._park()
         if not self._has_news(stream, 0):
             await self._wait(patience if stream.readable else math.inf)
         if self.gone:
@@ -120,6 +130,15 @@ class Caller:
         if stream.ended or stream.detached or stream.reader is not self:
             return True
         return stream.readable and bool(stream.after(after))
+
+    async def _park(self) -> None:
+        """Wait to be woken, and look at nothing else."""
+        self._parked = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(self._unpark)
+
+    def _unpark(self, _: object) -> trio.lowlevel.Abort:
+        self._parked = None
+        return trio.lowlevel.Abort.SUCCEEDED
 
     async def _wait(self, seconds: float) -> None:
         """Wait to be woken, or for the caller to go, so long at most."""

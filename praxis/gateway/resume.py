@@ -30,10 +30,10 @@ class Resumption:
     async def work(self, session: Session, requests: Sequence[Request], stream: EventStream) -> None:
         """Answer the requests; then keep the answers for a caller that is on its way back."""
         try:
-            with stream.scope:
-                if len(requests) == 1:
-                    await session.answer(requests[0], stream)
-                else:
+            if len(requests) == 1:
+                await session.answer(requests[0], stream, stream.scope)
+            else:
+                with stream.scope:
                     async with trio.open_nursery() as nursery:
                         for request in requests:
                             nursery.start_soon(session.answer, request, stream)

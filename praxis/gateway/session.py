@@ -115,14 +115,15 @@ class Session:
             question.result, question.error = result, error
             question.answered.set()
 
-    async def answer(self, request: Request, stream: EventStream) -> None:
-        """Work on a request and put the answer on its stream; nothing but its end when it has been cancelled."""
+    async def answer(self, request: Request, stream: EventStream, scope: trio.CancelScope | None = None) -> None:
+        """Work on a request, in `scope` if one is given, and put the answer on its stream; nothing but its end when it
+        has been cancelled."""
         id = request.id
         if id in self._calls or len(self._calls) >= MAX_CALLS:
             why = f"{id!r} is under way already" if id in self._calls else f"{MAX_CALLS} requests are under way"
             stream.answer(jsonrpc.error_response(id, jsonrpc.INVALID_REQUEST, why[:200]))
             return
-        scope = self._calls[id] = trio.CancelScope()
+        scope = self._calls[id] = scope or trio.CancelScope()
         line = None
         try:
             with scope:

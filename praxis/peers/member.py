@@ -287,6 +287,8 @@ class Member:
     async def summon(self, ref: ToolRef) -> None:
         """Make lines to the distant agents that have such a tool. Who cannot be reached is left out, and logged."""
         records = [record for record in self.distant() if _has(record, ref)]
+        if not records:  # as for nearly every call
+            return
         async with trio.open_nursery() as nursery:
             for record in records[:MAX_SUMMONED]:
                 nursery.start_soon(self._summon, record)

@@ -10,6 +10,7 @@ from trio.testing import MockClock
 
 from praxis.access.principal import Principal
 from praxis.gateway import parked
+from praxis.gateway.caller import UNWATCHED
 from praxis.wire.mcp_eras import META_SERVER, META_SUBSCRIPTION, META_VERSION
 from tests.gateway.http_asgi import Puppet, endpoint, request, settled
 
@@ -108,12 +109,13 @@ async def test_a_call_that_takes_long_becomes_a_stream(autojump_clock: MockClock
         assert trio.current_time() == began + 60
 
 
-async def test_closing_the_connection_cancels_the_call() -> None:
+async def test_closing_the_connection_cancels_the_call(autojump_clock: MockClock) -> None:
     async with endpoint() as at:
         asking = at.browser.start_call("hold")
         await settled()
         assert at.puppet.running == 1
         asking.hang_up()
+        await trio.sleep(UNWATCHED)
         await settled()
         assert (at.puppet.running, at.puppet.cancelled, asking.answer.status) == (0, 1, 0)
 
@@ -255,13 +257,14 @@ async def test_only_so_many_calls_are_parked(monkeypatch: pytest.MonkeyPatch) ->
         assert "praxis_mcp_parked_refused_total 1" in at.metrics.render()
 
 
-async def test_a_caller_who_hangs_up_while_a_resumed_call_runs_cancels_it() -> None:
+async def test_a_caller_who_hangs_up_while_a_resumed_call_runs_cancels_it(autojump_clock: MockClock) -> None:
     async with endpoint() as at:
         asking = at.browser.start_call("ask", can=ABLE)
         await settled()
         asking = at.browser.start_call("hold", can=ABLE)
         await settled()
         asking.hang_up()
+        await trio.sleep(UNWATCHED)
         await settled()
         assert (at.puppet.running, at.puppet.cancelled) == (1, 1)
 

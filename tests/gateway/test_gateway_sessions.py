@@ -11,7 +11,7 @@ from trio.testing import MockClock
 from praxis.access.principal import Principal
 from praxis.gateway import session as conversation
 from praxis.gateway import sessions
-from praxis.gateway.caller import PATIENCE
+from praxis.gateway.caller import PATIENCE, UNWATCHED
 from praxis.gateway.resume import RESUME_WITHIN
 from praxis.gateway.sessions import IDLE
 from tests.gateway.http_asgi import endpoint, request, settled
@@ -226,11 +226,12 @@ async def test_only_so_many_requests_of_one_client_are_under_way(monkeypatch: py
 # -- streams that break -----------------------------------------------------------------------------
 
 
-async def test_a_caller_that_hangs_up_before_a_stream_began_cancels_its_call() -> None:
+async def test_a_caller_that_hangs_up_before_a_stream_began_cancels_its_call(autojump_clock: MockClock) -> None:
     async with endpoint() as at:
         asking = (await at.connect()).call("hold")
         await settled()
         asking.hang_up()
+        await trio.sleep(UNWATCHED)
         await settled()
         assert at.puppet.cancelled == 1
 

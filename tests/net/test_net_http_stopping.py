@@ -13,7 +13,7 @@ from quart import request
 from quart_trio import QuartTrio
 
 from praxis.net import http_server
-from praxis.net.http_server import App, Receive, Scope, Send, finish_responses
+from praxis.net.http_server import App, Receive, Scope, Send
 from tests.net.http_kit import (
     PATIENCE,
     client_of,
@@ -192,50 +192,3 @@ async def test_quart_honours_connection_close_and_idle_time(monkeypatch: pytest.
         assert (await idle.request("POST", "/", b"x"))[0] == 200
         assert await idle.closed()
         await server.idle()
-
-
-async def test_the_disconnect_waits_for_the_last_part_alone(autojump_clock: trio.testing.MockClock) -> None:
-    told: list[tuple[str, float]] = []
-    to_app, of_server = trio.open_memory_channel[Any](1)
-
-    async def slow_send(message: Any) -> None:
-        await trio.sleep(0.5)
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        async def wait_for_disconnect(what: str) -> None:
-            began = trio.current_time()
-            assert (await receive())["type"] == "http.disconnect"
-            told.append((what, trio.current_time() - began))
-
-        for what, more in (("a part", True), ("the last part", False)):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(wait_for_disconnect, what)
-                nursery.start_soon(send, {"type": "http.response.body", "body": b"x", "more_body": more})
-                await trio.testing.wait_all_tasks_blocked()
-                to_app.send_nowait({"type": "http.disconnect"})
-
-    await finish_responses(app)({"type": "http"}, of_server.receive, slow_send)
-    assert told == [("a part", 0), ("the last part", 0.5)]
-    to_app.close()
-    of_server.close()
-
-
-async def test_a_last_part_that_hangs_holds_the_disconnect_back_for_a_moment(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    async def receive() -> Any:
-        await trio.sleep(0.1)
-        return {"type": "http.disconnect"}
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(send, {"type": "http.response.body"})
-            assert (await receive())["type"] == "http.disconnect"
-            nursery.cancel_scope.cancel()
-
-    async def hanging_send(message: Any) -> None:
-        await trio.sleep_forever()
-
-    began = trio.current_time()
-    await finish_responses(app, patience=1.0)({"type": "http"}, receive, hanging_send)
-    assert trio.current_time() - began == pytest.approx(1.1)
