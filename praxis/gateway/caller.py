@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -72,12 +73,12 @@ class Caller:
             waiting, self._waiting = self._waiting, None
             waiting.cancel()
 
-    async def first(self, stream: EventStream, *, patience: float = PATIENCE) -> bool:
+    async def first(self, stream: EventStream, lookout: Lookout, *, patience: float = PATIENCE) -> bool:
         """Wait until something is to be said; True when the answer is all there is, so that it can be one piece."""
         stream.attach(self)
         if not self._has_news(stream, 0):
-            with trio.move_on_after(UNWATCHED):
-                await self._park()
+            lookout.remember(self)
+            await self._park()
         if not self._has_news(stream, 0):
             await self._wait(patience if stream.readable else math.inf)
         if self.gone:
@@ -131,6 +132,11 @@ class Caller:
             return True
         return stream.readable and bool(stream.after(after))
 
+    def look(self) -> None:
+        """It has taken a while: wait as for a long call from now on."""
+        if self._parked is not None:
+            self.wake()
+
     async def _park(self) -> None:
         """Wait to be woken, and look at nothing else."""
         self._parked = trio.lowlevel.current_task()
@@ -150,3 +156,27 @@ class Caller:
 
     async def _push(self, data: bytes) -> None:
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+
+class Lookout:
+    """Tells callers when their answer is not one of those that come soon. One clock does for all of them: a deadline of
+    its own would cost a call more than the rest of its wait. `run` must run meanwhile."""
+
+    def __init__(self) -> None:
+        self._callers: deque[tuple[float, Caller]] = deque()  # the requests of the last UNWATCHED seconds
+        self._news = trio.lowlevel.ParkingLot()
+
+    def remember(self, caller: Caller) -> None:
+        """Have it look after UNWATCHED seconds, if it waits still."""
+        self._callers.append((trio.current_time() + UNWATCHED, caller))
+        self._news.unpark()
+
+    async def run(self) -> None:
+        while True:
+            if not self._callers:
+                await self._news.park()
+            due, caller = self._callers[0]
+            if due > trio.current_time():
+                await trio.sleep_until(due)
+            self._callers.popleft()
+            caller.look()

@@ -14,7 +14,7 @@ import attrs
 import trio
 
 from praxis.access.principal import Principal
-from praxis.gateway.caller import JSON_TYPE, Caller, Receive, Scope, Send
+from praxis.gateway.caller import JSON_TYPE, Caller, Lookout, Receive, Scope, Send
 from praxis.gateway.modern import ModernEra
 from praxis.gateway.resume import Resumption
 from praxis.gateway.session import Session
@@ -80,6 +80,7 @@ class StreamableHttp:
         self._choose = choose
         self._principal_of = principal_of
         self._resumption = Resumption()
+        self._lookout = Lookout()
         self._nursery: trio.Nursery | None = None
         self._mirrored: dict[int, tuple[Mapping[str, JSON], tuple[Mirrored, ...]]] = {}
         self._requests = metrics.counter("praxis_mcp_http_requests_total", "MCP messages over HTTP, by era.", ("era",))
@@ -89,6 +90,7 @@ class StreamableHttp:
         """Hold what outlives its connection, until cancelled. With `stopping` every stream without an end ends."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            nursery.start_soon(self._lookout.run)
             task_status.started()
             await stopping.wait()
             self.modern.stopping.set()
@@ -185,7 +187,7 @@ class StreamableHttp:
         nursery = self._started()
         nursery.start_soon(answer, nursery)
         try:
-            if await asked.caller.first(stream) and asked.reads_json:
+            if await asked.caller.first(stream, self._lookout) and asked.reads_json:
                 await asked.caller.respond(status[0] if status else 200, _only(stream), [JSON_TYPE])
             elif not asked.caller.gone:
                 await asked.caller.pour(stream)
@@ -234,7 +236,7 @@ class StreamableHttp:
         self._started().start_soon(self._resumption.work, session, requests, stream)
         caller, polling = asked.caller, session.hello.version == POLLING
         try:
-            if await caller.first(stream) and asked.reads_json:
+            if await caller.first(stream, self._lookout) and asked.reads_json:
                 await caller.respond(200, _only(stream), [JSON_TYPE])
             elif not caller.gone:
                 self._resumption.keep(session, stream)

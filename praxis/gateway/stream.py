@@ -57,7 +57,7 @@ class EventStream:
         self._last = 0
         self._size = 0  # of those that may be dropped
         self.reader: Reader | None = None
-        self._came = trio.Event()
+        self._came: trio.Event | None = None  # few wait for a reader
 
     @property
     def ended(self) -> bool:
@@ -111,7 +111,9 @@ class EventStream:
     def attach(self, reader: Reader) -> None:
         """Be read by this one from now on. Whoever read before is woken, and stops."""
         before, self.reader = self.reader, reader
-        self._came.set()
+        if self._came is not None:
+            self._came.set()
+            self._came = None
         if before is not None and before is not reader:
             before.wake()
 
@@ -119,11 +121,12 @@ class EventStream:
         """Be read by this one no more."""
         if self.reader is reader:
             self.reader = None
-            self._came = trio.Event()
 
     async def wait_reader(self) -> None:
         """Wait until somebody reads."""
-        await self._came.wait()
+        if self.reader is None:
+            self._came = self._came or trio.Event()
+            await self._came.wait()
 
     @property
     def waiting(self) -> int:
