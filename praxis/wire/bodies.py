@@ -24,17 +24,24 @@ class Incoming:
 
     head: dict[str, Any]
     size: int
-    content: bytearray = attrs.field(factory=bytearray)
+    received: int = 0
     credit: int = INITIAL_CREDIT
+    content: bytearray = attrs.field(init=False)
+    """As long as was announced from the start: to let it grow costs more than all else, and what was not received yet
+    takes no memory, since the system gives pages when they are written."""
     _uncredited: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        self.content = bytearray(self.size)
 
     def receive(self, payload: memoryview) -> int:
         """Take one DATA frame in; returns the credit to grant for it, 0 for none yet. Raises ProtocolError."""
+        begin, self.received = self.received, self.received + len(payload)
         self.credit -= len(payload)
-        self.content += payload
         self._uncredited += len(payload)
-        if self.credit < 0 or len(self.content) > self.size:
+        if self.credit < 0 or self.received > self.size:
             raise ProtocolError("credit", "more DATA than was announced or allowed")
+        self.content[begin : self.received] = payload
         if self._uncredited < INITIAL_CREDIT // 2:
             return 0
         grant, self._uncredited = self._uncredited, 0
@@ -62,8 +69,8 @@ class IncomingBodies:
     def end(self, incoming: Incoming) -> bytearray:
         """The whole body. Raises ProtocolError when it is not as long as was announced."""
         self._open -= 1
-        if len(incoming.content) != incoming.size:
-            raise ProtocolError("body", f"a body of {len(incoming.content)} bytes, announced as {incoming.size}")
+        if incoming.received != incoming.size:
+            raise ProtocolError("body", f"a body of {incoming.received} bytes, announced as {incoming.size}")
         return incoming.content
 
     def give_up(self, incoming: Incoming) -> None:

@@ -57,15 +57,19 @@ class FrameReader:
 
     def receive(self, data: bytes) -> list[Frame]:
         """The frames that `data` completes, in order. Raises ProtocolError for a frame longer than MAX_PAYLOAD."""
-        if self._rest:
-            if len(self._rest) + len(data) < self._need:
-                self._rest += data
-                return []
-            data = b"".join((self._rest, data))
-            self._rest = bytearray()
         frames: list[Frame] = []
         at, end, unpack, view = 0, len(data), HEAD.unpack_from, memoryview(data)
-        self._need = HEAD.size
+        while self._rest:  # what is missing of one frame is copied, not all that has come behind it
+            stop = min(at + self._need - len(self._rest), end)
+            self._rest += view[at:stop]
+            at = stop
+            if len(self._rest) < self._need:
+                return []
+            if self._need < (whole := HEAD.size + _size_of(self._rest)):
+                self._need = whole
+                continue
+            frames.append(_frame(bytes(self._rest), 0, whole))
+            self._rest, self._need = bytearray(), HEAD.size
         while end - at >= HEAD.size:
             size, type, flags, _, stream = unpack(data, at)
             if size > MAX_PAYLOAD:
@@ -82,3 +86,18 @@ class FrameReader:
         if at < end:
             self._rest += view[at:]
         return frames
+
+
+def _size_of(head: bytes | bytearray) -> int:
+    size: int = HEAD.unpack_from(head)[0]
+    if size > MAX_PAYLOAD:
+        raise ProtocolError("frame_size", f"a frame of {size} bytes; {MAX_PAYLOAD} are allowed")
+    return size
+
+
+def _frame(data: bytes, begin: int, end: int) -> Frame:
+    """The one frame that stands there."""
+    _, type, flags, _, stream = HEAD.unpack_from(data, begin)
+    if type == DATA:
+        return Frame(type, flags, stream, b"", memoryview(data)[begin + HEAD.size : end])
+    return Frame(type, flags, stream, data[begin + HEAD.size : end])
