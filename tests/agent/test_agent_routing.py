@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -180,9 +181,8 @@ async def owners(
             agents[number - 1].agent.registry.add(work)
         one = agents[0]
         with trio.fail_after(PATIENCE):
-            await one.agent.peers.wait_change(
-                lambda: sum(tool.name == "job" for tool in one.agent.catalog.tools()) == len(works)
-            )
+            for each in agents:  # the last one calls too
+                await each.agent.peers.wait_change(partial(knows_all, each.agent, len(works)))
         for number, each in enumerate(agents, 1):
             meter = each.agent.meter
             meter.cpu_times = lambda: (0.0, 0.0)
@@ -192,6 +192,10 @@ async def owners(
         for owner in one.agent.peers.owners():
             owner.link.rtt, owner.link.told = 0.001, None
         yield Setting(agents, works)
+
+
+def knows_all(agent: Agent, owners: int) -> bool:
+    return sum(tool.name == "job" for tool in agent.catalog.tools()) == owners
 
 
 def only(factor: str) -> Weights:
