@@ -64,6 +64,21 @@ class LineEnd:
     reason: str
 
 
+@attrs.frozen
+class _Refusal:
+    """Why there is no line with a peer: the code, what the peer is told, and what is said of it here."""
+
+    reason: str
+    farewell: str
+    detail: str
+
+
+BLOCKED = _Refusal("blocked", "this agent is told to have no line with that one", "is blocked here")
+NOT_ALLOWED = _Refusal(
+    "not_allowed", "this agent has lines with others alone", "is not among those that are allowed here"
+)
+
+
 class Lines:
     """Serves lines, dialed and accepted alike, until they end."""
 
@@ -114,12 +129,10 @@ class Lines:
         """Find out who is at the other end. Raises `Broken` with the reason; the stream is closed then."""
         try:
             pipe, peer_id = await self._authenticate(stream, self.identity, dialer=dialer, expected=expected)
-            if peer_id in self.blocked:
-                await self._turn_away(pipe, "this agent is told to have no line with that one")
-                raise Broken("blocked", f"{peer_id} is blocked here")
-            if not self._allows(peer_id, pipe.claims[0] if self.identity.vouched else ""):
-                await self._turn_away(pipe, "this agent has lines with others alone")
-                raise Broken("not_allowed", f"{peer_id} is not among those that are allowed here")
+            refusal = self._refusal(peer_id, pipe.claims[0] if self.identity.vouched else "")
+            if refusal is not None:
+                await self._turn_away(pipe, refusal.farewell)
+                raise Broken(refusal.reason, f"{peer_id} {refusal.detail}")
             return pipe, peer_id
         except Broken as error:
             error = self._explained(error)
@@ -156,6 +169,12 @@ class Lines:
 
     def _allows(self, peer_id: PeerId, name: str) -> bool:
         return not self._allowed or peer_id in self._allowed or name in self._allowed
+
+    def _refusal(self, peer_id: PeerId, name: str) -> _Refusal | None:
+        """Why there is to be no line with this peer; None if there may be one."""
+        if peer_id in self.blocked:
+            return BLOCKED
+        return None if self._allows(peer_id, name) else NOT_ALLOWED
 
     def block(self, peer_ids: Sequence[PeerId]) -> None:
         """Keep no line with these peers, and with all others again. Lines that are open are cut at once."""
@@ -234,6 +253,10 @@ class Lines:
         link.close("expired", "the peer's certificate has expired")
 
     async def _use(self, link: PeerLink, nursery: trio.Nursery) -> None:
+        refusal = self._refusal(link.peer_id, link.hello.name if self.identity.vouched else "")
+        if refusal is not None:  # since `open`: a line that was not greeted yet is none that `block` could cut
+            link.close(refusal.reason, refusal.farewell)
+            return
         entry = self.registry.know(link.peer_id)
         if entry is None:
             await link.leave("too many peers", redial=False, grace=0)

@@ -16,7 +16,7 @@ import pytest
 import trio
 
 from praxis.access.principal import Principal
-from praxis.app import Agent
+from praxis.app import Addresses, Agent
 from praxis.config.schema import Config
 from praxis.dev import RunningAgent, free_discovery_port, make_config
 from praxis.model.errors import PraxisError
@@ -27,6 +27,7 @@ from praxis.peers.authority import DAY, Authority, create_authority, load_author
 from praxis.peers.identity import JOIN_ALPN, load_signing_key, peer_id_of_key
 from praxis.peers.joining import JoinToken, encode_public
 from praxis.peers.keyring import NetworkKey
+from praxis.peers.link import PeerLink
 from praxis.peers.membership import Membership, load_membership
 from praxis.peers.x509 import pem
 from tests.support.siege import UNKNOWN, siege
@@ -63,6 +64,7 @@ class Network:
         self.clock = Clock()
         self.clock.off = -age
         self.agents: dict[int, RunningAgent] = {}
+        self._ended: dict[int, trio.Event] = {}
         self.changes: dict[int, Change] = {}
         self._nursery = nursery
         public = load_signing_key(self.state(1)).public
@@ -89,9 +91,22 @@ class Network:
     async def start(self, number: int) -> RunningAgent:
         config = self.config(number)
         agent = Agent(config, base_dir=self.folder, state_dir=self.state(number), reread=lambda: self.config(number))
-        stopping = trio.Event()
-        self.agents[number] = RunningAgent(agent, await self._nursery.start(agent.run, stopping), stopping)
+        stopping, self._ended[number] = trio.Event(), trio.Event()
+        addresses = await self._nursery.start(self._run, agent, stopping, self._ended[number])
+        self.agents[number] = RunningAgent(agent, addresses, stopping)
         return self.agents[number]
+
+    async def _run(
+        self, agent: Agent, stopping: trio.Event, ended: trio.Event, task_status: trio.TaskStatus[Addresses]
+    ) -> None:
+        await agent.run(stopping, task_status=task_status)
+        ended.set()
+
+    async def stop(self, number: int) -> None:
+        """Until it has ended: two at once with one key are a matter of their own."""
+        self.agents[number].stopping.set()
+        with trio.fail_after(PATIENCE):
+            await self._ended[number].wait()
 
     def agent(self, number: int) -> Agent:
         return self.agents[number].agent
@@ -317,7 +332,7 @@ async def test_who_is_blocked_by_the_issuer_loses_all_lines_at_once(tmp_path: Pa
         with pytest.raises(PraxisError, match="blocked"):
             await ask_to_join(here.token(), "agent-4", load_signing_key(here.state(4)))
 
-        here.agents[2].stopping.set()  # a member that was away remembers it, and one that was away before is told
+        await here.stop(2)  # a member that was away remembers it, and one that was away before is told
         here.enroll(5)
         await here.start(5)
         await here.start(2)
@@ -329,6 +344,35 @@ async def test_who_is_blocked_by_the_issuer_loses_all_lines_at_once(tmp_path: Pa
         await here.agent(1).reloading.reload()
         here.agent(4).member.bootstrap([here.issuer_address()])
         await here.sees(1, 2, 3, 4, 5)
+
+
+@pytest.mark.parametrize("word", ["blocked", "not_allowed"])
+async def test_who_is_refused_while_it_greets_gets_no_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    async with network(tmp_path, 2) as here:
+        here.enroll(3)
+        peer, lines = peer_id_of_key(load_signing_key(here.state(3)).public), here.agent(2).member.lines
+        greeted, done = PeerLink.wait_greeted, trio.Event()
+
+        async def refuse_then(link: PeerLink) -> bool:
+            answer = await greeted(link)
+            if answer and link.peer_id == peer and link.session.hello.name == "agent-2":
+                if word == "blocked":
+                    lines.block([peer])
+                else:
+                    lines.allow(["agent-1"])
+                done.set()
+            return answer
+
+        monkeypatch.setattr(PeerLink, "wait_greeted", refuse_then)
+        await here.start(3)
+        with trio.fail_after(PATIENCE):
+            await done.wait()
+        await until(lambda: lines.open_lines == 1)
+        assert [link.hello.name for link in here.agent(2).peers.links()] == ["agent-1"]
+        assert f'praxis_p2p_lines_ended_total{{reason="{word}"}}' in here.agent(2).metrics.render()
+        await here.sees(3, 1)
 
 
 async def test_only_the_issuer_says_whom_to_keep_out(tmp_path: Path) -> None:
