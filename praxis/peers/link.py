@@ -19,10 +19,11 @@ from praxis.config.schema import Keepalive
 from praxis.model.errors import PraxisError
 from praxis.model.peer import PeerId
 from praxis.model.tool import Ask
+from praxis.net.pending import Pending
 from praxis.net.tls import Broken
 from praxis.peers.keepalive import keep_alive
 from praxis.peers.load import Word
-from praxis.peers.request import Emit, Handler, PeerRequest, Pending, Serving, hear
+from praxis.peers.request import Emit, Handler, PeerRequest, Requested, Serving, hear
 from praxis.peers.writer import Pipe, Writer
 from praxis.wire.frames import ProtocolError
 from praxis.wire.messages import Hello
@@ -88,7 +89,7 @@ class PeerLink:
         self._handler = handler
         self._keepalive = keepalive
         self._on_call = on_call
-        self._calls: dict[int, Pending] = {}
+        self._calls: dict[int, Requested] = {}
         self._serving: dict[int, Serving] = {}
         self._writer = Writer(session, pipe)
         self._pings: dict[bytes, tuple[float, Pending]] = {}
@@ -332,7 +333,7 @@ class PeerLink:
             remaining = None if deadline == float("inf") else max(0.0, deadline - trio.current_time())
             mark = self.session.enqueued
             stream = self.session.request(method, params, remaining, trace)
-            call = self._calls[stream] = Pending(mark, on_event, on_ask)
+            call = self._calls[stream] = Requested(mark, on_event, on_ask)
             self._writer.wake()
             self._writer.pass_turn()
             try:
@@ -351,7 +352,7 @@ class PeerLink:
             raise call.error
         return call.value
 
-    async def _cancel(self, stream: int, call: Pending) -> None:
+    async def _cancel(self, stream: int, call: Requested) -> None:
         """Cancelled means gone: wait until the peer says so, or CANCEL_GRACE is over, or the line is."""
         if self.closed or not self.session.cancel(stream):
             return

@@ -7,11 +7,10 @@ from typing import Any
 
 import attrs
 import trio
-from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
 
-from praxis.model.errors import PraxisError
 from praxis.model.peer import PeerId
 from praxis.model.tool import Ask
+from praxis.net.pending import Pending
 
 Emit = Callable[[str, Mapping[str, Any]], None]
 """Takes what an EVENT says: the method of an MCP notification, and its params."""
@@ -54,36 +53,14 @@ def hear(on_event: Emit, value: Any) -> None:
             on_event(method, params)
 
 
-class Pending:
-    """An answer to come: set by the reader, awaited by the caller, in whichever order. Lighter than an event."""
+class Requested(Pending):
+    """A request of ours that waits for the peer's answer."""
 
-    __slots__ = ("_task", "done", "error", "mark", "on_ask", "on_event", "value")
+    __slots__ = ("mark", "on_ask", "on_event")
 
-    def __init__(self, mark: int = 0, on_event: Emit | None = None, on_ask: Ask | None = None) -> None:
+    def __init__(self, mark: int, on_event: Emit | None, on_ask: Ask | None) -> None:
+        super().__init__()
         self.mark = mark
         """How much had been queued on the line before the request."""
         self.on_event = on_event
         self.on_ask = on_ask
-        self.done = False
-        self.value: Any = None
-        self.error: PraxisError | None = None
-        self._task: trio.lowlevel.Task | None = None
-
-    def finish(self, value: Any, error: PraxisError | None = None) -> None:
-        """The first call counts."""
-        if self.done:
-            return
-        self.value, self.error, self.done = value, error, True
-        if self._task is not None:
-            reschedule(self._task)
-            self._task = None
-
-    async def wait(self) -> None:
-        """For one task only."""
-        if not self.done:
-            self._task = current_task()
-            await wait_task_rescheduled(self._stop_waiting)
-
-    def _stop_waiting(self, _: object) -> Abort:
-        self._task = None
-        return Abort.SUCCEEDED

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 
 import trio
 
-from praxis.model.errors import PraxisError
-from praxis.model.tool import JSON, CallContext
+from praxis.model.tool import CallContext
+from praxis.net.pending import Pending
 from praxis.tools.mcp_connection import ASK_LIMIT, Upward, answer_line
 from praxis.wire import jsonrpc, mcp
 from praxis.wire.mcp import ClientSession
@@ -16,25 +16,18 @@ MAX_ASKS = 16
 """Questions of one server that wait for an answer; a person has one at a time. More are refused."""
 
 
-class Call:
+class Call(Pending):
     """One request. `what` names it in errors, `scope` is its time limit, `asks` what the server asks during it."""
 
-    __slots__ = ("asks", "context", "done", "error", "result", "scope", "timeout", "what")
+    __slots__ = ("asks", "context", "scope", "timeout", "what")
 
     def __init__(self, what: str, context: CallContext | None, scope: trio.CancelScope, timeout: float) -> None:
+        super().__init__()
         self.what = what
         self.context = context
         self.scope = scope
         self.timeout = timeout
-        self.done = False
-        self.result: JSON = None
-        self.error: PraxisError | None = None
         self.asks: list[trio.CancelScope] = []
-
-    def finish(self, result: JSON, error: PraxisError | None = None) -> None:
-        """The first answer counts."""
-        if not self.done:
-            self.result, self.error, self.done = result, error, True
 
     def end_asks(self) -> None:
         """The call is over, and so is what the server asks for it."""

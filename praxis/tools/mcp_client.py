@@ -15,7 +15,6 @@ from collections.abc import Mapping
 
 import trio
 from trio.abc import ReceiveStream, SendStream
-from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
 
 from praxis.model.errors import PraxisError
 from praxis.model.tool import JSON, CallContext
@@ -37,32 +36,15 @@ NEVER_CANCELLED = frozenset({"initialize", "server/discover"})
 
 
 class _Call(Call):
-    """Waits in a slot, which is lighter than an event."""
+    """`line` is where its request waits to be sent."""
 
-    __slots__ = ("_task", "line")
+    __slots__ = ("line",)
 
     def __init__(
         self, what: str, line: Line, context: CallContext | None, scope: trio.CancelScope, timeout: float
     ) -> None:
         super().__init__(what, context, scope, timeout)
         self.line = line
-        self._task: trio.lowlevel.Task | None = None
-
-    def finish(self, result: JSON, error: PraxisError | None = None) -> None:
-        super().finish(result, error)
-        if self._task is not None:
-            reschedule(self._task)
-            self._task = None
-
-    async def wait(self) -> None:
-        """For the calling task only."""
-        if not self.done:
-            self._task = current_task()
-            await wait_task_rescheduled(self._stop_waiting)
-
-    def _stop_waiting(self, _: object) -> Abort:
-        self._task = None
-        return Abort.SUCCEEDED
 
 
 class McpClient:
@@ -161,7 +143,7 @@ class McpClient:
             raise PraxisError("timeout", f"{what}: no answer within {timeout:g} s{waited}", delivered=delivered)
         if call.error is not None:
             raise call.error
-        return call.result
+        return call.value
 
     async def notify(self, line: bytes) -> None:
         self._outbox.put_urgent(line)

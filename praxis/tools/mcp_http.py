@@ -159,7 +159,7 @@ class McpHttp:
             raise PraxisError("timeout", f"{what}: no answer within {timeout:g} s", delivered=sent)
         if call.error is not None:
             raise call.error
-        return call.result
+        return call.value
 
     # -- one request ------------------------------------------------------------------------------
 
@@ -359,7 +359,7 @@ class McpHttp:
                 await self._exchange(call, "initialize", self.session.initialize_params(), None)
                 if call.error is not None:
                     raise call.error
-                _, line = self.session.initialized(call.result)
+                _, line = self.session.initialized(call.value)
                 await self._channel.post_aside(line)
                 self._generation += 1
             if scope.cancelled_caught:

@@ -83,9 +83,11 @@ def all_begun(parted: Parted, unplugged: tuple[Agent, Agent], chain: tuple[Agent
 def test_segments_hear_of_each_other_through_the_host_between_them(chain: tuple[Agent, Agent, Agent]) -> None:
     left, middle, right = chain
     until(lambda: "right" in left.peers() and "left" in right.peers())
-    until(lambda: middle.connected() == {"left", "right"})
+    until_all_connected(left, middle)
+    until_all_connected(middle, right)
     # They cannot reach each other, and say so.
     assert left.connected() == right.connected() == {"middle"}
+    assert middle.connected() == {"left", "right"}
     assert "right" in left.problem_of("right:echo", text="x").detail
 
 
