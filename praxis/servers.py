@@ -58,8 +58,7 @@ class Servers:
         def change(config: Config) -> Config:
             server = read_server(entry, config, base_dir=self._base_dir, environ=self._environ, where="body")
             self._sources.check_free(server.name)
-            what = str([server.command, *server.args]) if server.transport == "stdio" else server.url
-            logger.warning("%s adds MCP server %s: %s", by.name, server.name, show(what, MAX_SHOWN))
+            logger.warning("%s adds MCP server %s: %s", by.name, server.name, show(server.shown, MAX_SHOWN))
             return add_servers(config, [server])
 
         return await self._change(change)

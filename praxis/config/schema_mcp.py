@@ -65,6 +65,12 @@ class McpServer:
     """Seconds a call may take; default `mcp.limits.request_timeout_ms`."""
     enabled: bool = True
 
+    @property
+    def shown(self) -> str:
+        """Its command line or its URL, for people. What came by a reference may be a secret: the reference is shown."""
+        # `Text`, which has a reference, shows it in its repr.
+        return str([self.command, *self.args]) if self.transport == "stdio" else repr(self.url).strip("'")
+
 
 def _endpoint_name(_: object, attribute: attrs.Attribute[str], value: str) -> None:
     if value:

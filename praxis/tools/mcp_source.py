@@ -259,8 +259,7 @@ class McpSource:
         )
         try:
             async with self._connector.connect(self._transport, session, upward) as link:
-                where = str(self._connector.argv) if self.server.transport == "stdio" else self.server.url
-                logger.info("MCP server %s: %s", self.name, self.words.note(f"started {where}"))
+                logger.info("MCP server %s: %s", self.name, self.words.note(f"started {self.server.shown}"))
                 await self._converse(link)
         except* OSError as outage:
             # Once there was a connection, its own end has been told already.

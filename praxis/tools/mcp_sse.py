@@ -34,9 +34,9 @@ GONE = frozenset({404, 410})
 
 @asynccontextmanager
 async def open_sse(
-    client: HttpClient, url: str, *, message_url: str, limit: int
+    client: HttpClient, server: str, url: str, *, message_url: str, limit: int
 ) -> AsyncIterator[tuple[SendStream, ReceiveStream]]:
-    """Open the stream and learn where messages go, unless `message_url` says so.
+    """Open the stream and learn where messages go, unless `message_url` says so. `server` is its name in errors.
 
     Raises OSError, also for a server that answers with something else than such a stream.
     """
@@ -44,7 +44,7 @@ async def open_sse(
     reader = EventReader(limit + 1)
     async with client.request("GET", url, headers=[("Accept", "text/event-stream")]) as response:
         if response.status >= 300 or response.content_type != "text/event-stream":
-            raise OSError(str(await read_error(url, "GET", response)))
+            raise OSError(str(await read_error(server, "GET", response)))
         events = _Events(response, reader, limit)
         with trio.move_on_after(ENDPOINT_LIMIT) as scope:
             endpoint = await events.receive_endpoint()

@@ -111,7 +111,7 @@ class Connector:
             else:
                 size = limits.max_response_size_bytes
                 url, messages = self.server.url, self.server.message_url
-                async with open_sse(client, url, message_url=messages, limit=size) as (stdin, stdout):
+                async with open_sse(client, self.server.name, url, message_url=messages, limit=size) as (stdin, stdout):
                     yield Link(self._client(stdin, stdout, session, upward))
         finally:
             with trio.move_on_after(CLOSE_LIMIT, shield=True):

@@ -226,6 +226,29 @@ async def test_who_adds_what_is_in_the_log_with_every_argument_and_no_secret(
     assert "s3cret-key" not in caplog.text
 
 
+@pytest.mark.parametrize("transport", ["stdio", "http", "sse"])
+async def test_what_an_entry_refers_to_is_in_no_log_event_or_answer(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, transport: str
+) -> None:
+    monkeypatch.setenv("THE_KEY", "s3cret-key")
+    write(tmp_path)
+    caplog.set_level(logging.DEBUG)
+    if transport == "stdio":
+        added: dict[str, Any] = {"command": sys.executable, "args": ["-c", "pass", "--key=${THE_KEY}"]}
+    else:
+        added = {"transport": transport, "url": "http://127.0.0.1:1/mcp?key=${THE_KEY}"}
+    async with running(tmp_path) as one:
+        with one.agent.bus.subscribe() as events:
+            await one.ask("POST", "/sources", {"name": "odd", **added})
+            await wait_until(lambda: bool(one.agent.mcp.find("odd").state().reason))
+            shown = [await one.ask("GET", f"/sources/odd{part}") for part in ("", "/entry", "/logs")]
+            shown.append(await one.ask("GET", "/health"))
+            shown += [event.fields for event in events.receive_nowait().events]
+    assert "key=${THE_KEY}" in caplog.text
+    assert "s3cret-key" not in caplog.text
+    assert "s3cret-key" not in str(shown)
+
+
 async def test_only_an_admin_changes_servers(tmp_path: Path) -> None:
     write(tmp_path, entry("there", tmp_path))
     config = yaml.safe_load((tmp_path / "agent.yaml").read_text())

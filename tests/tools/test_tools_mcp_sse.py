@@ -205,6 +205,7 @@ async def test_an_answer_over_the_limit_fails_its_call_alone() -> None:
 async def test_what_is_no_stream_is_a_reason(path: str) -> None:
     async with reached(SseServer(), state="backing off", path=path) as (_, _, states):
         assert "it answers with HTTP status 404: Cannot find it" in states[-1].reason
+        assert path not in states[-1].reason, "a URL may hold a secret"
 
 
 async def test_where_streamable_http_is_not_this_is_tried_and_remembered() -> None:
