@@ -68,6 +68,7 @@ class Dialer:
         self._kept: set[PeerId] = set()
         self._near: frozenset[PeerId] | None = None
         """The peers to keep lines to; None means all."""
+        self._chosen_of = -1
         self._needed: dict[PeerId, float] = {}
         """Peers that calls have needed, and when last; looked at for each line and dropped with it."""
         self._grown = trio.Event()
@@ -181,6 +182,9 @@ class Dialer:
 
     def _choose(self) -> None:
         registry, directory = self._lines.registry, self._gossip.directory
+        if directory.members == self._chosen_of:
+            return
+        self._chosen_of = directory.members
         members = directory.others()
         near = neighbours(directory.own.id, members) if len(members) >= self._max_peers else None
         if near == self._near:

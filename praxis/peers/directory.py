@@ -1,7 +1,8 @@
 """What this agent knows of every member of the network: one record each. Pure: calls in, news out.
 
 Only its owner writes a record and everybody else copies the newest, so copies can be exchanged in any order and any
-number of times, and all directories end up the same (a last-writer-wins map with one writer per key).
+number of times, and all directories end up the same (a last-writer-wins map with one writer per key). The one thing
+that others add is the mark that an agent is down, which a later word of the agent takes away.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ class Directory:
         self.own = own
         self.refuted = 0
         """How often somebody knew something newer about us than we do, and was told better."""
+        self.members = 0
+        """Another number whenever somebody has come or gone."""
         self._records: dict[PeerId, PeerRecord] = {}
         self._gone: dict[PeerId, _Gone] = {}
         self._second_hand: set[PeerId] = set()
@@ -91,7 +94,7 @@ class Directory:
         if record.id not in self._records and len(self._records) >= MAX_MEMBERS - 1:
             return "full"
         if record.left:
-            self._bury(record.id, record.version, now, left=True)
+            self._bury(record.id, record.version._replace(down=False), now, left=True)
         else:
             self._put(record, first_hand=by_owner)
         return "news"
@@ -103,11 +106,19 @@ class Directory:
         self._set_own(attrs.evolve(self.own, boot=record.boot, rev=record.rev + 1))
         return "self"
 
+    def mark_down(self, peer_id: PeerId) -> bool:
+        """Say of another agent that it cannot be reached. False when that is said already, or it is not known."""
+        record = self._records.get(peer_id)
+        if record is None or record.down:
+            return False
+        self._put(attrs.evolve(record, down=True), first_hand=False)  # what it says itself counts more
+        return True
+
     def forget(self, peer_id: PeerId, now: float) -> bool:
         """Drop a record; the same one is not taken again, a newer one is. False when there is none."""
         record = self._records.get(peer_id)
         if record is not None:
-            self._bury(peer_id, record.version, now, left=False)
+            self._bury(peer_id, record.version._replace(down=True), now, left=False)
         return record is not None
 
     def expire(self, now: float) -> None:
@@ -116,7 +127,8 @@ class Directory:
             del self._gone[peer_id]
 
     def _put(self, record: PeerRecord, *, first_hand: bool) -> None:
-        self._take_out(record.id)
+        if not self._take_out(record.id):
+            self.members += 1
         self._gone.pop(record.id, None)
         self._records[record.id] = record
         self._sum = (self._sum + _mark(record)) % 2**64
@@ -124,17 +136,19 @@ class Directory:
             self._second_hand.add(record.id)
 
     def _bury(self, peer_id: PeerId, version: Version, now: float, *, left: bool) -> None:
-        self._take_out(peer_id)
+        if self._take_out(peer_id):
+            self.members += 1
         self._gone.pop(peer_id, None)
         self._gone[peer_id] = _Gone(version, now, left)
         if len(self._gone) > MAX_MEMBERS:
             del self._gone[next(iter(self._gone))]
 
-    def _take_out(self, peer_id: PeerId) -> None:
+    def _take_out(self, peer_id: PeerId) -> bool:
         record = self._records.pop(peer_id, None)
         if record is not None:
             self._sum = (self._sum - _mark(record)) % 2**64
         self._second_hand.discard(peer_id)
+        return record is not None
 
     def _seen(self, peer_id: PeerId) -> Version | None:
         """The newest version of a record that was here, even if it is not any more."""
@@ -180,7 +194,9 @@ class Directory:
         of it.
         """
         gone = self._gone.get(peer_id)
-        return PeerRecord(peer_id, "", *gone.version, left=True) if gone and gone.left else None
+        if gone is None or not gone.left:
+            return None
+        return PeerRecord(peer_id, "", gone.version.boot, gone.version.rev, left=True)
 
     def select(self, ids: Iterable[PeerId]) -> list[PeerRecord]:
         """The records of these, as far as they are known."""
@@ -194,5 +210,5 @@ def _lacks(digest: Mapping[PeerId, Version], record: PeerRecord) -> bool:
 
 def _mark(record: PeerRecord) -> int:
     """64 bits of one record's version; the sum over a directory is its hash."""
-    text = f"{record.id} {record.boot} {record.rev}".encode()
+    text = f"{record.id} {record.boot} {record.rev} {record.down:d}".encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")

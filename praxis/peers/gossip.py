@@ -21,7 +21,6 @@ from praxis.peers.directory import Directory
 from praxis.peers.entry import PeerEntry
 from praxis.peers.link import PeerLink
 from praxis.peers.record import (
-    MAX_LOST,
     PeerRecord,
     decode_card,
     decode_digest,
@@ -37,12 +36,21 @@ logger = logging.getLogger(__name__)
 FAN = 4
 """Peers that news about others go on to. Three reach 93 % of any network by themselves, five 99 %; the comparison gets
 the rest."""
+PAUSE = 0.1
+"""Seconds after one message with news until the next one to that peer: when halves of a large network meet again, all
+that is new goes in a few messages instead of one for each agent."""
 ROUND = 10.0
 """Seconds between two comparisons with some peer, give or take a fifth."""
 ANSWER = 30.0
 """Seconds for a peer to answer; what is asked is small, but its machine may be busy."""
 WITNESSES = 3
 """Peers that are asked whether they hear one that we have lost."""
+LATER = 2.0
+"""Seconds over which marks that an agent is down are collected before they go on: they come in crowds, when a network
+falls into halves, and are no news to those who need the agent, whose calls have told them."""
+GRACE = 10.0
+"""Seconds for which an agent must be out of reach before others are told that it is down: a line that broke is dialed
+again at once, by the other end too, and a machine that was asleep comes back to all its lines."""
 HEARD = 25.0
 """Seconds since the last byte within which a peer counts as heard: a silent line is given up by then."""
 
@@ -85,6 +93,11 @@ class Gossip:
         self._outbox: dict[PeerId, set[PeerId]] = {}
         self._asking: set[PeerId] = set()
         self._resolving: set[PeerId] = set()
+        self._marked: set[PeerId] = set()
+        """Peers whose marks go on in a moment."""
+        self._accused: set[PeerId] = set()
+        """Peers of whom we have said that they are down, since we last had a line to them: once is enough. One that we
+        alone cannot reach puts it right, and would have to do so for ever."""
         self._messages = metrics.counter(
             "praxis_p2p_directory_messages_total",
             "Messages about the directory that were sent, by method.",
@@ -140,9 +153,16 @@ class Gossip:
             self._send(link, (self.directory.own.id,))
 
     def _testify(self) -> None:
-        """Where lines to everybody are too many, say whom we have lost: others have no line to see it by."""
-        lost = self._registry.lost() if len(self.directory) > self._max_peers else []
-        self.publish(lost=tuple(sorted(entry.id for entry in lost[:MAX_LOST])))
+        """Where lines to everybody are too many, say who is down: others have no line to see it by."""
+        self._accused &= {entry.id for entry in self._registry.entries() if not entry.connected}
+        if len(self.directory) <= self._max_peers:
+            return
+        before = self._clock() - GRACE
+        for entry in self._registry.lost(before):
+            if entry.id not in self._accused:
+                self._accused.add(entry.id)
+                if self.directory.mark_down(entry.id):
+                    self._spread(self.directory.others()[entry.id], self.directory.own.id)
 
     # -- a line begins, a line is lost --------------------------------------------------------------
 
@@ -155,7 +175,10 @@ class Gossip:
             self._resolve(entry)
 
     def lost(self, entry: PeerEntry) -> None:
-        """A peer cannot be reached any more: ask others whether they hear it."""
+        """A peer cannot be reached any more: ask others whether they hear it, unless that is settled."""
+        record = self.directory.get(entry.id)
+        if record is not None and record.down:
+            return
         links = [link for link in self._some_links(WITNESSES) if link.peer_id != entry.id]
         if self._nursery is not None and links:
             self._nursery.start_soon(self._ask_witnesses, entry, links)
@@ -174,8 +197,19 @@ class Gossip:
 
     def _spread(self, record: PeerRecord, source: PeerId) -> None:
         """Pass news about another agent on, since not everybody may have a line to that one."""
-        for link in self._some_links(FAN, but=(source, record.id)):
-            self._send(link, (record.id,))
+        if not record.down:
+            for link in self._some_links(FAN, but=(source, record.id)):
+                self._send(link, (record.id,))
+        elif self._nursery is not None:
+            if not self._marked:
+                self._nursery.start_soon(self._spread_marks)
+            self._marked.add(record.id)
+
+    async def _spread_marks(self) -> None:
+        await trio.sleep(LATER)
+        for link in self._some_links(FAN):
+            self._send(link, self._marked)
+        self._marked.clear()
 
     def _send(self, link: PeerLink, ids: Iterable[PeerId]) -> None:
         """Queue records for a peer. They are read when their turn comes, so a record that changes goes once."""
@@ -195,6 +229,7 @@ class Gossip:
                 waiting.clear()
                 records = [self.directory.get(id) or self.directory.tombstone(id) for id in ids]
                 await self._call(link, "directory.push", {"records": [r.encode() for r in records if r is not None]})
+                await trio.sleep(PAUSE)
 
         try:
             await self._guarded(link, push)
@@ -216,15 +251,18 @@ class Gossip:
         if records:
             await self._call(link, "directory.push", {"records": [record.encode() for record in records]})
 
-    def _ask_owner(self, link: PeerLink) -> None:
-        """Somebody knows something newer about a peer than the peer has told us."""
+    def _ask_owner(self, link: PeerLink, heard: PeerRecord) -> None:
+        """Somebody knows something newer about a peer than the peer has told us; that it is down, it has to hear."""
         if self._nursery is not None and link.peer_id not in self._asking:
             self._asking.add(link.peer_id)
-            self._nursery.start_soon(self._guarded, link, self._ask, link)
+            self._nursery.start_soon(self._guarded, link, self._ask, link, heard)
 
-    async def _ask(self, link: PeerLink) -> None:
+    async def _ask(self, link: PeerLink, heard: PeerRecord) -> None:
         try:
-            await self._compare(link)
+            if heard.down:
+                await self._call(link, "directory.push", {"records": [heard.encode()]})
+            else:
+                await self._compare(link)
         finally:
             self._asking.discard(link.peer_id)
 
@@ -257,25 +295,29 @@ class Gossip:
         now = self._clock()
         for record in records:
             by_owner = record.id == source
+            before = self.directory.get(record.id)
             direct = None if by_owner else self._registry.link(record.id)
             if direct is not None and not (record.left and direct.leaving):
-                known = self.directory.get(record.id)
-                if known is None or record.version > known.version:
+                if before is None or record.version > before.version:
                     self._ignored.inc(1, "second_hand")
-                    self._ask_owner(direct)
+                    self._ask_owner(direct, record)
+                continue
+            link = self._registry.link(source)
+            if by_owner and link and before and before.version == record.version._replace(down=True):
+                self._ask_owner(link, before)  # the others go on to think so until it hears it
                 continue
             verdict = self.directory.offer(record, now, by_owner=by_owner)
             if verdict == "news":
-                self._noted(record, source)
+                self._noted(record, source, back=before is not None and before.down and not record.down)
             elif verdict == "self":
                 self._tell_own()
             elif verdict in ("absurd", "full"):
                 self._ignored.inc(1, verdict)
-            elif verdict == "left" and (link := self._registry.link(source)) is not None:
+            elif verdict == "left" and link is not None:
                 self._send(link, (record.id,))
 
-    def _noted(self, record: PeerRecord, source: PeerId) -> None:
-        entry = self._registry.note(record)
+    def _noted(self, record: PeerRecord, source: PeerId, *, back: bool) -> None:
+        entry = self._registry.note(record, back=back)
         self._spread(record, source)
         if entry is not None:
             self._resolve(entry)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -47,8 +46,6 @@ PING = 10.0
 """Seconds for a ping to come back before we say so."""
 MAX_TEXT = 16384
 """Characters of a message from one agent to another; it is kept with the last events."""
-WITNESSES = 2
-"""Agents that must have lost another one before we do not even try to reach it: one alone may be wrong."""
 
 
 class Member:
@@ -259,17 +256,15 @@ class Member:
     def distant(self) -> list[PeerRecord]:
         """Agents with tools to which there is no line now, but will be when a call needs one (see `Dialer.reach`).
 
-        Two agents that have lost one are believed: it is not among them.
+        Those that somebody has lost are not among them until they say themselves that they are there.
         """
         if not self._config.enable_dht or len(self.directory) <= self._config.max_peers:
             return []
-        records = self.directory.others()
-        lost = Counter(id for record in records.values() for id in record.lost)
         found = []
-        for record in records.values():
+        for record in self.directory.others().values():
             entry = self.registry.entry(record.id)
             idle = entry is not None and entry.link is None and entry.state in ("idle", "connecting")
-            if record.tools and idle and lost[record.id] < WITNESSES:
+            if record.tools and idle and not record.down:
                 found.append(record)
         return found
 

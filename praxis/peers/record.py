@@ -16,8 +16,6 @@ MAX_ADDRESSES = 16
 """Addresses that one record may list."""
 MAX_TAGS = 64
 """Tags of one agent."""
-MAX_LOST = 32
-"""Neighbours that one agent may say it has lost: all it keeps lines to in a network too large for a full mesh."""
 
 
 @attrs.frozen
@@ -30,10 +28,12 @@ class ToolEntry:
 
 
 class Version(NamedTuple):
-    """Which of two records of one agent is the newer: that of the later start, and of one start the later change."""
+    """Which of two records of one agent is the newer: that of the later start, and of one start the later change. Of
+    one change, the word that the agent is down goes above the record itself, until the agent makes another change."""
 
     boot: int
     rev: int
+    down: bool = False
 
 
 @attrs.frozen
@@ -51,12 +51,13 @@ class PeerRecord:
     """What it is good at, in its own words, for routing."""
     left: bool = False
     """True once it has said goodbye: it is not dialed and owns nothing until it comes back with a newer record."""
-    lost: tuple[str, ...] = ()
-    """Neighbours that it cannot reach, as far as it knows; only in networks too large for lines to everybody."""
+    down: bool = False
+    """True in copies once a neighbour cannot reach it any more: the one word that others put into a record (the
+    confirmed failure of SWIM, section 4.2). It is not counted on until its own next record says that it is there."""
 
     @property
     def version(self) -> Version:
-        return Version(self.boot, self.rev)
+        return Version(self.boot, self.rev, self.down)
 
     def encode(self) -> dict[str, Any]:
         record: dict[str, Any] = {
@@ -69,8 +70,8 @@ class PeerRecord:
         }
         if self.tags:
             record["tags"] = list(self.tags)
-        if self.lost:
-            record["lost"] = list(self.lost)
+        if self.down:
+            record["down"] = True
         if self.left:
             record["left"] = True
         return record
@@ -89,7 +90,7 @@ class PeerRecord:
             addrs=_texts(record, "addrs", MAX_ADDRESSES),
             tags=_texts(record, "tags", MAX_TAGS),
             left=record.get("left") is True,
-            lost=_texts(record, "lost", MAX_LOST),
+            down=record.get("down") is True,
         )
 
 
@@ -103,8 +104,8 @@ def decode_records(value: Any) -> list[PeerRecord]:
 
 
 def encode_digest(digest: Mapping[str, Version]) -> dict[str, list[int]]:
-    """Versions by id, as JSON has them."""
-    return {id: [version.boot, version.rev] for id, version in digest.items()}
+    """Versions by id, as JSON has them: ``[boot, rev]``, or ``[boot, rev, 1]`` for who is down."""
+    return {id: [version.boot, version.rev, *([1] if version.down else [])] for id, version in digest.items()}
 
 
 def decode_digest(value: Any) -> dict[str, Version]:
@@ -115,10 +116,11 @@ def decode_digest(value: Any) -> dict[str, Version]:
     versions = {}
     for id, entry in digest.items():
         where = f"digest.{id[:64]}"
-        pair = _sequence(entry, where, 2)
-        if len(pair) != 2:
-            raise _invalid(where, "[boot, rev]")
-        versions[_text(id, "digest", 64)] = Version(_number(pair[0], where), _number(pair[1], where))
+        numbers = [_number(number, where) for number in _sequence(entry, where, 3)]
+        if len(numbers) < 2:
+            raise _invalid(where, "[boot, rev], and 1 for down")
+        boot, rev, *down = numbers
+        versions[_text(id, "digest", 64)] = Version(boot, rev, down == [1])
     return versions
 
 

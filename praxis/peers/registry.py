@@ -51,6 +51,7 @@ class PeerRegistry:
         self._clock = clock
         self._entries: dict[PeerId, PeerEntry] = {}
         self._hinted: dict[PeerId, None] = {}
+        self._connected: dict[PeerId, PeerEntry] = {}
         self._names: dict[str, PeerId] = {}
         self._owners: tuple[Owner, ...] | None = None
         self._changed = trio.Event()
@@ -119,13 +120,13 @@ class PeerRegistry:
                 self._names.setdefault(name, peer_id)
         return entry
 
-    def lost(self) -> list[PeerEntry]:
-        """Peers that had a line to us and cannot be reached any more, those first that were seen last."""
-        down = [entry for entry in self._entries.values() if entry.state == "down" and entry.boot]
-        return sorted(down, key=lambda entry: (-entry.last_seen, entry.id))
+    def lost(self, before: float) -> list[PeerEntry]:
+        """Peers that had a line to us and have been out of reach since a time."""
+        return [e for e in self._entries.values() if e.state == "down" and e.boot and e.last_seen <= before]
 
-    def note(self, record: PeerRecord) -> PeerEntry | None:
-        """Take in where a peer is, from its record; None when there is no room for it."""
+    def note(self, record: PeerRecord, *, back: bool = False) -> PeerEntry | None:
+        """Take in where a peer is, from its record; None when there is no room for it. `back`: it was said to be down,
+        and says now that it is not."""
         entry = self.know(record.id)
         if entry is None or entry.state == "blocked":
             return entry
@@ -133,8 +134,8 @@ class PeerRegistry:
             self._move(entry, "left", "")
         elif not entry.connected:
             entry.name = entry.name or record.name
-            if entry.learn(record.addrs) or entry.state == "left":
-                if entry.state == "left":
+            if entry.learn(record.addrs) or entry.state == "left" or back:
+                if entry.state == "left" or (back and entry.state == "down"):
                     self._move(entry, "idle", "")
                 entry.tell()
         return entry
@@ -234,6 +235,7 @@ class PeerRegistry:
             return link
         self._rename(entry, hello.name)
         entry.link, entry.boot = link, hello.boot
+        self._connected[entry.id] = entry
         self._move(entry, "connected", "")
         entry.last_seen = self._clock()
         self._owners = None
@@ -267,6 +269,7 @@ class PeerRegistry:
         if entry.link is not link:
             return
         entry.link = None
+        del self._connected[entry.id]
         self.set_state(entry, "idle" if _is_unneeded(link) else "down", link.reason)
         entry.reason = entry.reason or link.reason
         entry.last_seen = self._clock()
@@ -308,10 +311,10 @@ class PeerRegistry:
         return entry.record.tags if entry is not None and entry.record is not None else ()
 
     def links(self) -> list[PeerLink]:
-        return [entry.link for entry in self._entries.values() if entry.link is not None]
+        return [entry.link for entry in self._connected.values() if entry.link is not None]
 
     def connected(self) -> list[PeerEntry]:
-        return [entry for entry in self._entries.values() if entry.link is not None]
+        return list(self._connected.values())
 
     def views(self) -> list[PeerView]:
         """All known peers, by name."""

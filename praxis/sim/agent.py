@@ -135,13 +135,24 @@ class SimAgent:
         with self._scope:
             async with trio.open_nursery() as nursery:
                 self.host.nursery, self.host.accept = nursery, self._accept
-                self.member.bind(self.address, self._port)
-                self._publish()
+                self.prepare()
                 await nursery.start(self.member.run)
                 if self._announce:
                     await nursery.start(self.member.discover)
                 task_status.started()
         self.host.nursery = self.host.accept = None
+
+    def prepare(self) -> None:
+        """Say in its own record where it is and what it has; `run` begins with this."""
+        self.member.bind(self.address, self._port)
+        self._publish()
+
+    def remember(self, others: Iterable[SimAgent]) -> None:
+        """Know these, which are prepared, before it runs: as if it had been among them for long."""
+        for other in others:
+            if other is not self:
+                self.directory.offer(other.directory.own, EPOCH)
+                self.registry.note(other.directory.own)
 
     def kill(self, *, silently: bool = False) -> None:
         """End it without a goodbye; `silently` as when its machine loses power: nobody is told."""

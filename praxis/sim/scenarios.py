@@ -18,7 +18,8 @@ BOOTSTRAP = ("10.0.0.1:4001", "10.0.0.2:4001", "10.0.0.3:4001")
 LOOK = 0.005
 """Seconds between two looks at the directories; the measured times are that exact."""
 GROUP = 128
-"""Agents that are started together: their records are passed on together."""
+"""Agents that are started together: their records are passed on together. A larger network begins with directories that
+agree: its agents would spend nearly all of the simulation in joining, one after the other."""
 START = 0.05
 """Seconds between two of them. Who has just started knows of few and dials all of these, as in a small network."""
 SEGMENT = 8
@@ -53,7 +54,8 @@ async def measure(network: SimNetwork, size: int, *, max_peers: int = 256) -> Fi
     """The whole life of a network of five agents or more. Raises trio.TooSlowError when it does not come to rest."""
     with trio.fail_after(LONG):
         async with trio.open_nursery() as nursery:
-            agents = await grow(network, nursery, size, max_peers=max_peers)
+            begin = grow if size <= GROUP else settled
+            agents = await begin(network, nursery, size, max_peers=max_peers)
             await _rest(agents, max_peers)
             spread_hops, rounds, messages = await spread(network, agents)
             lines = sum(len(agent.registry.links()) for agent in agents) / size
@@ -78,10 +80,7 @@ async def grow(
     They start in groups, each when those before it know each other, as machines do that are started by the rack. The
     first group is just too large for lines to everybody, if all are: who joins later sees that at once.
     """
-    agents = [
-        SimAgent(network, number, config=config_of(max_peers), routing=routing, segment=number // SEGMENT)
-        for number in range(first, first + size)
-    ]
+    agents = _make(network, size, max_peers=max_peers, first=first, routing=routing)
     end = 0
     while end < size:
         begin, end = end, end + (group if end or group == 1 else min(group, max_peers + 2))
@@ -91,6 +90,34 @@ async def grow(
         running = [agent for agent in network_agents(network) if agent.host.accept is not None]
         await until(partial(same, running))
     return agents
+
+
+async def settled(network: SimNetwork, nursery: trio.Nursery, size: int, *, max_peers: int) -> list[SimAgent]:
+    """So many agents that have known each other for long, and have lines to their neighbours."""
+    agents = _make(network, size, max_peers=max_peers)
+    for agent in agents:
+        agent.prepare()
+    for agent in agents:
+        agent.remember(agents)
+        await nursery.start(agent.run)
+        agent.member.dialer.consider(agent.registry.entries()[0])  # one is enough for it to look at all
+    await trio.sleep(SETTLE)
+    await until(partial(same, agents))
+    return agents
+
+
+def _make(
+    network: SimNetwork,
+    size: int,
+    *,
+    max_peers: int,
+    first: int = 1,
+    routing: Routing = Routing(),  # noqa: B008 - frozen
+) -> list[SimAgent]:
+    return [
+        SimAgent(network, number, config=config_of(max_peers), routing=routing, segment=number // SEGMENT)
+        for number in range(first, first + size)
+    ]
 
 
 async def _rest(agents: Sequence[SimAgent], max_peers: int) -> None:

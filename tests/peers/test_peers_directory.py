@@ -195,9 +195,7 @@ def test_the_hash_is_that_of_the_records_alone(heard: list[PeerRecord]) -> None:
 
 @given(st.lists(RECORDS))
 def test_what_is_sent_is_what_is_read(heard: list[PeerRecord]) -> None:
-    full = attrs.evolve(
-        record("ann"), addrs=("h:1",), tags=("gpu",), lost=("px-bob",), tools=(ToolEntry("fs", "read", "d"),)
-    )
+    full = attrs.evolve(record("ann"), addrs=("h:1",), tags=("gpu",), down=True, tools=(ToolEntry("fs", "read", "d"),))
     for records in (heard, [full]):
         assert decode_records([copy.encode() for copy in records]) == records
     digest = {copy.id: copy.version for copy in heard}
@@ -213,7 +211,7 @@ def test_what_is_sent_is_what_is_read(heard: list[PeerRecord]) -> None:
         [{**record("a").encode(), "boot": -1}],
         [{**record("a").encode(), "addrs": ["x" * 200]}],
         [{**record("a").encode(), "addrs": ["x"] * 17}],
-        [{**record("a").encode(), "lost": [1]}],
+        [{**record("a").encode(), "tags": [1]}],
         [{**record("a").encode(), "tools": [["fs", "read"]]}],
     ],
 )
@@ -222,3 +220,26 @@ def test_what_is_no_record_is_refused(value: object) -> None:
         decode_records(value)
     assert caught.value.code == "invalid"
     assert caught.value.where
+
+
+def test_who_is_down_is_so_everywhere_until_it_says_otherwise() -> None:
+    here, there = make(), Directory(record("bob", boot=1, rev=3))
+    here.offer(there.own, 0.0, by_owner=True)
+    assert here.mark_down("px-bob")
+    assert not here.mark_down("px-bob")
+    assert not here.mark_down("nobody")
+    marked = here.get("px-bob")
+    assert marked is not None and marked.down
+    assert here.offer(attrs.evolve(marked, down=False), 0.0) == "old", "an earlier copy does not take it away"
+    assert there.offer(marked, 0.0) == "self"
+    assert (there.own.down, there.own.rev) == (False, 4)
+    assert here.offer(there.own, 0.0) == "news"
+    assert here.others()["px-bob"] == there.own
+
+
+def test_who_is_down_can_be_forgotten_and_an_old_mark_does_not_bring_it_back() -> None:
+    here = make()
+    here.offer(record("bob", boot=1, rev=3), 0.0)
+    assert here.forget("px-bob", 1.0)
+    assert here.offer(attrs.evolve(record("bob", boot=1, rev=3), down=True), 2.0) == "known"
+    assert here.offer(record("bob", boot=1, rev=4), 3.0) == "news"

@@ -219,7 +219,7 @@ def test_news_gets_by_forwarding_where_no_line_goes(monkeypatch: pytest.MonkeyPa
             nursery.cancel_scope.cancel()
         return Figures(len(agents), 0.0, hops, rounds, messages, 0.0, 0.0)
 
-    figures = simulate(scenario, 1, **WEATHER)
+    figures = simulate(scenario, 2, **WEATHER)
     if forwards:
         assert figures.spread_hops <= HOPS
         assert figures.rounds <= ROUNDS
@@ -243,7 +243,7 @@ def test_in_a_large_network_a_distant_agent_is_reached_when_it_is_needed_and_lef
                 await until(lambda: one.registry.link(far.peer_id) is None, 1.0)
             await trio.sleep(60)
             assert (one.state_of(far), far.state_of(one)) == ("idle", "idle"), "it is not lost"
-            assert not any(agent.directory.own.lost for agent in agents)
+            assert not any(record.down for agent in agents for record in agent.directory.others().values())
             assert await one.call(f"tool_of_{far.name}") == far.name
             nursery.cancel_scope.cancel()
 
@@ -261,6 +261,60 @@ def test_in_a_large_network_who_ended_silently_is_not_even_tried_once_its_neighb
             dead.kill(silently=True)
             with trio.fail_after(90):
                 await until(lambda: not any(dead.peer_id in {r.id for r in a.member.distant()} for a in idle), 1.0)
+            nursery.cancel_scope.cancel()
+
+    run(scenario)
+
+
+@pytest.mark.usefixtures("sparse")
+def test_an_agent_that_one_neighbour_alone_cannot_reach_says_once_that_it_is_there() -> None:
+    async def scenario(network: SimNetwork) -> None:
+        async with trio.open_nursery() as nursery:
+            agents = await _grow_sparse(network, nursery, 20)
+            victim = agents[15]
+            accuser = next(agent for agent in agents if agent.registry.link(victim.peer_id))
+            network.cut(accuser.address, victim.address)
+            with trio.fail_after(120):
+                await until(lambda: victim.directory.refuted == 1, 1.0)
+            await trio.sleep(120)
+            assert victim.directory.refuted == 1, "it would have to do so for ever"
+            assert same(agents)
+            assert not accuser.directory.others()[victim.peer_id].down
+            network.mend(accuser.address, victim.address)
+            with trio.fail_after(120):
+                await until(lambda: accuser.state_of(victim) in ("connected", "idle"), 1.0)
+            nursery.cancel_scope.cancel()
+
+    run(scenario)
+
+
+@pytest.mark.usefixtures("sparse")
+def test_who_was_said_to_be_down_is_back_as_soon_as_it_is_heard_of() -> None:
+    async def scenario(network: SimNetwork) -> None:
+        async with trio.open_nursery() as nursery:
+            agents = await _grow_sparse(network, nursery, 20)
+            victim = agents.pop(15)
+            network.silence(victim.address)
+            with trio.fail_after(90):
+                await until(lambda: all(a.directory.others()[victim.peer_id].down for a in agents), 1.0)
+            network.heal(victim.address)
+            with trio.fail_after(90):
+                await until(lambda: not any(a.directory.others()[victim.peer_id].down for a in agents), 1.0)
+                await until(lambda: same([victim, *agents]), 1.0)
+            assert await agents[0].call(f"tool_of_{victim.name}") == victim.name
+            nursery.cancel_scope.cancel()
+
+    run(scenario)
+
+
+def test_a_network_that_begins_in_agreement_has_lines_to_neighbours_alone() -> None:
+    async def scenario(network: SimNetwork) -> None:
+        async with trio.open_nursery() as nursery:
+            agents = await scenarios.settled(network, nursery, 60, max_peers=32)
+            assert same(agents)
+            others = [len(agent.registry.links()) for agent in agents[3:]]
+            assert min(others) >= 16
+            assert max(others) < 4 * 16
             nursery.cancel_scope.cancel()
 
     run(scenario)
