@@ -27,6 +27,7 @@ from praxis.api.services import Services
 from praxis.config.schema import Config
 from praxis.gateway.endpoints import McpEndpoints
 from praxis.gateway.local import LocalGateway
+from praxis.journal.journal import FILE, Journal
 from praxis.listeners import check_listeners, make_entrance
 from praxis.net.http_server import serve_http
 from praxis.net.serve import open_listeners, open_unix_listener
@@ -48,6 +49,7 @@ from praxis.websocket.gateway import serve_gateway
 from praxis.workflow.catalog import Catalog
 from praxis.workflow.executor import Executor
 from praxis.workflow.exports import Exports
+from praxis.workflow.history import History
 from praxis.workflow.sources import Sources
 
 logger = logging.getLogger(__name__)
@@ -157,6 +159,13 @@ class Agent:
             tags=config.agent.tags,
             cpu=lambda: self.meter.cpu,
         )
+        self.journal = Journal(
+            state_dir / FILE,
+            keep=config.runs.retention.count,
+            age=config.runs.retention.age,
+            clock=time.time,
+            metrics=self.metrics,
+        )
         self.executor = Executor(
             self.catalog,
             bus=self.bus,
@@ -166,7 +175,10 @@ class Agent:
             keep=config.runs.retention.count,
             clock=time.time,
             new_id=partial(secrets.token_hex, 8),
+            queue=config.runs.queue,
+            journal=self.journal,
         )
+        self.history = History(self.executor, self.catalog)
         self._status = Status(
             config,
             registry=self.registry,
@@ -220,6 +232,7 @@ class Agent:
         api = self._make_services()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.meter.run)
+            await nursery.start(self.journal.run)
             await nursery.start(self.mcp.run)
             http: Any = make_api(api)
             sse: Any = make_sse(api)
@@ -243,6 +256,8 @@ class Agent:
                 nursery.start_soon(self.member.lines.loads.run, self.meter, self.registry.under_way)
                 if config.p2p.enable_mdns and config.p2p.discovery.enabled:
                     await nursery.start(self._supervise, "discovery", self.member.discover)
+            if config.runs.on_restart == "resume":
+                nursery.start_soon(self.history.resume_all)
             task_status.started(Addresses(config.agent.name, self._identity.peer_id, unix, **self._addresses))
             await stopping.wait()
             await self._stop(closing)
@@ -278,6 +293,7 @@ class Agent:
     def _make_services(self) -> Services:
         return Services(
             executor=self.executor,
+            history=self.history,
             bus=self.bus,
             metrics=self.metrics,
             policy=self._policy,

@@ -2,26 +2,69 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from praxis.api.records import run_json
 from praxis.api.route import Answer, Call, Route, object_schema
 from praxis.api.services import Services
-from praxis.model.tool import ToolRef
+from praxis.model.errors import PraxisError
+from praxis.model.tool import JSON, ToolRef
+from praxis.workflow.order import Order
+
+MAX_KEY = 200
+"""Characters of an Idempotency-Key."""
 
 _PROGRAM = {"type": "string", "description": "A program, see docs/dsl.md", "minLength": 1}
 _TIMEOUT = {"type": "number", "exclusiveMinimum": 0, "description": "Seconds, at most runs.timeout"}
+_GRAPH: dict[str, Any] = {
+    "nodes": {"type": "array", "description": "Nodes of a graph in place of a program, see docs/graphs.md"},
+    "edges": {"type": "array", "description": "Its edges"},
+    "on_failure": {"enum": ["stop", "continue"], "description": "Whether what does not wait for a failed node goes on"},
+}
+GIVEN: dict[str, Any] = {
+    "params": {"type": "object", "description": "What ${params.x} stands for"},
+    "secrets": {
+        "type": "object",
+        "additionalProperties": {"type": "string"},
+        "description": "What ${secrets.x} stands for; kept nowhere",
+    },
+}
+
+
+def program_of(body: dict[str, JSON]) -> str:
+    """The program in a body, or its graph as JSON. Raises PraxisError("invalid") for both or none."""
+    graph = {key: body[key] for key in ("nodes", "edges", "on_failure") if key in body}
+    if ("dsl" in body) == ("nodes" in body):
+        raise PraxisError("invalid", "expected either a program or nodes", where="body", hint='"dsl" or "nodes"')
+    return str(body["dsl"]) if "dsl" in body else json.dumps(graph, ensure_ascii=False)
+
+
+def key_of(call: Call) -> str | None:
+    """The Idempotency-Key. Raises PraxisError("invalid")."""
+    key = call.header("Idempotency-Key")
+    if key is not None and not (0 < len(key) <= MAX_KEY and key.isprintable()):
+        raise PraxisError("invalid", f"expected 1 to {MAX_KEY} visible characters", where="Idempotency-Key")
+    return key
 
 
 def routes(services: Services) -> list[Route]:
     executor = services.executor
 
     async def execute(call: Call) -> Answer:
-        run = await executor.execute(call.body["dsl"], call.caller, timeout=call.body.get("timeout"))
-        return Answer.of(run_json(run))
+        body: dict[str, Any] = call.body
+        order = Order(
+            body.get("params", {}),
+            body.get("secrets", {}),
+            timeout=body.get("timeout"),
+            key=key_of(call),
+        )
+        return Answer.of(run_json(await executor.execute(program_of(body), call.caller, order=order)))
 
     async def plan(call: Call) -> Answer:
-        return Answer.of({"steps": await executor.preview(call.body["dsl"])})
+        program = program_of(call.body)
+        steps = await executor.preview(program)
+        return Answer.of({"steps": steps, "graph": await executor.preview_graph(program)})
 
     async def call_tool(call: Call) -> Answer:
         body: dict[str, Any] = call.body
@@ -39,18 +82,19 @@ def routes(services: Services) -> list[Route]:
             "POST",
             "/execute",
             "Run a program; answers when it has ended. A program that could not begin is a problem; a run in which a "
-            "step failed answers 200 with the status failed. Closing the connection cancels the run.",
+            "step failed answers 200 with the status failed. Closing the connection cancels the run. The same request "
+            "with the same Idempotency-Key header is run once.",
             execute,
             action="run",
-            schema=object_schema(("dsl",), dsl=_PROGRAM, timeout=_TIMEOUT),
-            statuses={429: "runs.max_concurrent runs are under way"},
+            schema=object_schema(dsl=_PROGRAM, timeout=_TIMEOUT, **_GRAPH, **GIVEN),
+            statuses={429: "runs.max_concurrent runs are under way, and runs.queue wait"},
         ),
         Route(
             "POST",
             "/plan",
-            "What a program would do, and where; nothing is run.",
+            "What a program would do, and where, as steps and as a graph; nothing is run.",
             plan,
-            schema=object_schema(("dsl",), dsl=_PROGRAM),
+            schema=object_schema(dsl=_PROGRAM, **_GRAPH),
         ),
         Route(
             "POST",

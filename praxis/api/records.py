@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from praxis.model.run import RunRecord, StepRecord
+from praxis.model.run import RunRecord, RunSummary, StepRecord
 
 
 def run_json(run: RunRecord) -> dict[str, Any]:
@@ -16,6 +16,7 @@ def run_json(run: RunRecord) -> dict[str, Any]:
         "status": run.state,
         "caller": run.caller,
         "program": run.program,
+        "params": dict(run.params),
         "created_at": run.created_at,
         "ended_at": run.ended_at,
         "steps": [_step_json(step) for step in run.steps],
@@ -24,14 +25,14 @@ def run_json(run: RunRecord) -> dict[str, Any]:
     }
 
 
-def summary_json(run: RunRecord) -> dict[str, Any]:
+def summary_json(run: RunSummary) -> dict[str, Any]:
     """A run in a list: without its steps' results."""
     return {
         "run_id": run.id,
         "status": run.state,
         "caller": run.caller,
         "program": run.program[:200],
-        "steps": len(run.steps),
+        "steps": run.steps,
         "created_at": run.created_at,
         "ended_at": run.ended_at,
     }
@@ -48,4 +49,5 @@ def _step_json(step: StepRecord) -> dict[str, Any]:
         "started_at": step.started_at,
         "ended_at": step.ended_at,
         "bind": step.bind,
+        "attempts": [attrs.asdict(attempt) for attempt in step.attempts],
     }

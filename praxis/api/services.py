@@ -17,6 +17,7 @@ from praxis.observe.events import EventBus
 from praxis.observe.metrics import Metrics
 from praxis.tools.source import SourceState
 from praxis.workflow.executor import Executor
+from praxis.workflow.history import History
 
 
 class Peers(Protocol):
@@ -60,6 +61,7 @@ class Services:
     """`prometheus` says whether /metrics answers; `draining` whether the agent is stopping."""
 
     executor: Executor
+    history: History
     bus: EventBus
     metrics: Metrics
     policy: Policy

@@ -64,13 +64,15 @@ class Client:
     def _no_address(self) -> CommandError:
         return CommandError(USAGE, f"{self.url!r} is no address of an agent: write http://HOST:PORT or unix:PATH")
 
-    def request(self, method: str, path: str, body: Any = None, *, holds: str = "") -> dict[str, Any]:
+    def request(
+        self, method: str, path: str, body: Any = None, *, holds: str = "", headers: dict[str, str] | None = None
+    ) -> dict[str, Any]:
         """The JSON object that the agent answers, which `holds` this key, if one is given.
 
         Raises CommandError with the exit code.
         Closing the connection, as Ctrl-C does, cancels what the agent runs for it.
         """
-        status, content_type, raw = self.exchange(method, path, body)
+        status, content_type, raw = self.exchange(method, path, body, headers=headers or {})
         value: Any = raw.decode(errors="replace")
         if "json" in content_type:
             try:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import sys
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -123,27 +124,53 @@ def _without_place(text: str, tool: str) -> str:
 
 def execute(options: argparse.Namespace) -> int:
     """0 when every step succeeded; 1 when one failed, 5 when the run took too long."""
-    run = _run(options, _program(options))
-    if options.output != "table":
-        emit(run, options.output)
-    else:
-        for step in run["steps"]:
-            agent = (step.get("route") or {}).get("agent") or "-"
-            print(f"{step['id']}  {step['state']:<9}  {plain(step['tool'])}  on {plain(agent)}")
-            text = _text(step.get("result")) or (step.get("error") or {}).get("detail", "")
-            for line in visible(text).splitlines():
-                print(f"    {line}")
+    from praxis.cli.run_verbs import given
+
+    run = _run(options, _program(options), given(options), key=options.key)
+    show_run(run, options.output)
+    return tell_end(run)
+
+
+def show_run(run: dict[str, Any], form: str) -> None:
+    """Print a run: as a table its steps, with what each has said."""
+    if form != "table":
+        emit(run, form)
+        return
+    for step in run["steps"]:
+        agent = (step.get("route") or {}).get("agent") or "-"
+        print(f"{step['id']}  {step['state']:<9}  {plain(step['tool'])}  on {plain(agent)}")
+        text = _text(step.get("result")) or (step.get("error") or {}).get("detail", "")
+        for line in visible(text).splitlines():
+            print(f"    {line}")
+
+
+def tell_end(run: dict[str, Any]) -> int:
+    """The exit code for how a run has ended; what went wrong is said."""
     return OK if run["status"] == "succeeded" else _tell_failure(run)
 
 
-def _run(options: argparse.Namespace, program: str) -> dict[str, Any]:
+def _run(
+    options: argparse.Namespace, program: str, more: dict[str, Any] | None = None, *, key: str | None = None
+) -> dict[str, Any]:
     """Run a program to its end. The agent's own deadline ends it, which says more than a closed connection."""
-    body: dict[str, Any] = {"dsl": program}
+    body: dict[str, Any] = _work(program) | (more or {})
     patience = None
     if options.timeout is not None:
         body["timeout"] = options.timeout
         patience = options.timeout + LAST_WORDS
-    return _client(options, patience).request("POST", "/execute", body, holds="steps")
+    headers = {"Idempotency-Key": key} if key is not None else {}
+    return _client(options, patience).request("POST", "/execute", body, holds="steps", headers=headers)
+
+
+def _work(program: str) -> dict[str, Any]:
+    """A program as a body has it: text in the language, or a graph."""
+    if not program.lstrip().startswith("{"):
+        return {"dsl": program}
+    try:
+        graph = json.loads(program)
+    except ValueError as error:
+        raise CommandError(USAGE, f"the graph is not JSON: {error}") from None
+    return {key: graph[key] for key in ("nodes", "edges", "on_failure") if key in graph}
 
 
 def _tell_failure(run: dict[str, Any], tool: str = "") -> int:
@@ -157,7 +184,13 @@ def _tell_failure(run: dict[str, Any], tool: str = "") -> int:
 
 def plan(options: argparse.Namespace) -> int:
     """0 when every step has a place to run, 1 when one has not."""
-    found = _client(options, _patience(options)).request("POST", "/plan", {"dsl": _program(options)}, holds="steps")
+    program = _program(options)
+    if options.check:
+        return _check(program)
+    found = _client(options, _patience(options)).request("POST", "/plan", _work(program), holds="steps")
+    if options.graph:
+        print(as_json(found["graph"]))
+        return OK
     rows, compared = [], []
     for step in found["steps"]:
         route, problem = step.get("route"), step.get("problem")
@@ -171,6 +204,43 @@ def plan(options: argparse.Namespace) -> int:
         print()
         emit(found, options.output, columns=("STEP", "CANDIDATE", *map(str.upper, SCORES[1:])), rows=compared)
     return FAILED if any(step.get("problem") for step in found["steps"]) else OK
+
+
+def _check(program: str) -> int:
+    """0 when it is a program with a plan, 1 with its first mistake; no agent is asked."""
+    from praxis.model.errors import PraxisError
+    from praxis.workflow.order import plan_of
+
+    try:
+        steps = sum(1 for _ in plan_of(program).calls())
+    except PraxisError as error:
+        raise CommandError(FAILED, str(error)) from None
+    print(f"ok: {steps} call{'s' if steps != 1 else ''}")
+    return OK
+
+
+def format_text(options: argparse.Namespace) -> int:
+    """0 when it is written; with --check 1 when it is not in its usual form."""
+    from praxis.dsl.format import format_program
+    from praxis.model.errors import PraxisError
+
+    path = None if options.file == "-" else Path(options.file)
+    try:
+        text = sys.stdin.buffer.read().decode() if path is None else path.read_text()
+        formatted = format_program(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(USAGE, str(error)) from None
+    except PraxisError as error:
+        raise CommandError(FAILED, f"{options.file}: {error}") from None
+    if options.check:
+        if formatted != text:
+            say(f"{options.file} is not in its usual form; `praxis fmt` writes it")
+        return OK if formatted == text else FAILED
+    if path is None:
+        print(formatted, end="")
+    elif formatted != text:
+        path.write_text(formatted)
+    return OK
 
 
 def healthcheck(options: argparse.Namespace) -> int:

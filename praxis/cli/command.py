@@ -91,8 +91,10 @@ def make_parser() -> argparse.ArgumentParser:
     from praxis.cli import local_verbs as local
     from praxis.cli import mcp_verbs as mcp
     from praxis.cli import network_verbs as network
+    from praxis.cli import run_verbs as runs
     from praxis.cli import source_verbs as sources
     from praxis.cli.mcp_parser import add_mcp_verb
+    from praxis.cli.run_verbs import add_runs_verb, param_option, secret_option
 
     parser = argparse.ArgumentParser(
         prog="praxis",
@@ -164,10 +166,21 @@ def make_parser() -> argparse.ArgumentParser:
     made.add_argument("arguments", nargs="*", metavar="k=v", help="arguments; the tool's schema gives them their type")
 
     made = verb("exec", "run a program", ask.execute, client=True)
-    made.add_argument("program", help="the program, or - to read it from standard input")
+    made.add_argument("program", help="the program or the JSON of a graph, or - to read it from standard input")
+    made.add_argument("--key", metavar="KEY", help="an idempotency key: the same run with it is made once")
+    param_option(made)
+    secret_option(made)
+
+    add_runs_verb(verb("runs", "runs that are under way, and those of before", runs.ls))
+
+    made = verb("fmt", "write a program in its usual form", ask.format_text)
+    made.add_argument("file", metavar="FILE", help="the file, or - for standard input to output")
+    made.add_argument("--check", action="store_true", help="only say whether it is")
 
     made = verb("plan", "show what a program would do, and where; runs nothing", ask.plan, client=True)
-    made.add_argument("program", help="the program, or - to read it from standard input")
+    made.add_argument("program", help="the program or the JSON of a graph, or - to read it from standard input")
+    made.add_argument("--check", action="store_true", help="only say what is wrong with it; asks no agent")
+    made.add_argument("--graph", action="store_true", help="print it as a graph with positions")
 
     made = verb("config", "look at the configuration", local.config_check)
     actions = made.add_subparsers(metavar="ACTION", required=True)

@@ -272,14 +272,21 @@ class Routing:
 class Retention:
     count: int = attrs.field(default=1000, validator=positive)
     """Ended runs that are kept."""
+    age: float = attrs.field(default=30 * 86400.0, validator=positive)
+    """Seconds for which they are."""
 
 
 @attrs.frozen
 class Runs:
     max_concurrent: int = attrs.field(default=64, validator=positive)
-    """Runs at once; one more is refused."""
+    """Runs at once."""
+    queue: int = attrs.field(default=256, validator=not_negative)
+    """Runs that wait for their turn beyond that; one more is refused."""
     timeout: float = attrs.field(default=3600.0, validator=positive)
     """Seconds after which a run is cancelled, whoever waits for it."""
+    on_restart: Literal["show", "resume"] = "show"
+    """What becomes of runs that were interrupted by the end of the agent: they wait for `praxis runs resume`, or go on
+    by themselves as far as no step that was under way could happen twice."""
     retention: Retention = Retention()
 
 

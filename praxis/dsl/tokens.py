@@ -17,7 +17,7 @@ from typing import Literal
 import attrs
 
 from praxis.model.errors import Code, PraxisError
-from praxis.model.plan import Reference
+from praxis.model.plan import PARAMS, SECRETS, Reference
 
 MAX_TEXT = 64 * 1024
 """Bytes of a program in UTF-8. Room for some thousand calls; content larger than that is for a call's own arguments."""
@@ -26,8 +26,8 @@ MAX_NAME = 64
 SHOWN = 40
 """Characters of the program that an error quotes."""
 
-RESERVED_NAMES = frozenset({"params", "secrets"})
-"""Names that a later version of the language gives a meaning."""
+RESERVED_NAMES = frozenset({PARAMS, SECRETS})
+"""Names of what a run is given: `praxis.model.plan.PARAMS` and `SECRETS`."""
 
 Kind = Literal["word", "->", "{", "}", "separator", "end"]
 
@@ -233,8 +233,9 @@ class _Lexer:
         keys = [(key, index) for key, index in _PATH.findall(tail)]
         if max(len(name), *(len(key) for key, _ in keys), 0) > MAX_NAME:
             raise self._error(f"a name in {shown(match.group())} has more than {MAX_NAME} characters", at)
-        if name in RESERVED_NAMES:
-            raise self._error(f"${{{name}...}} is not supported by this version yet", at, hint="write the value itself")
+        if name in RESERVED_NAMES and not (keys and keys[0][0]):
+            detail = f"{shown(match.group())} is all that a run is given, not one of it"
+            raise self._error(detail, at, expected=[f"${{{name}.NAME}}"])
         if any(key.isdigit() for key, _ in keys):
             raise self._error(f"a position in a list is written [0], found {shown(match.group())}", at)
         path = tuple(key or int(index) for key, index in keys)

@@ -11,7 +11,6 @@ import attrs
 import trio
 
 from praxis.access.principal import Principal
-from praxis.dsl.parser import parse
 from praxis.model.errors import PraxisError
 from praxis.model.peer import PeerId, PeerView
 from praxis.model.run import RunRecord
@@ -19,7 +18,7 @@ from praxis.model.tool import JSON, CallContext, Listener, ToolResult
 from praxis.observe.events import EventBus
 from praxis.tools.schema import Validator, compile_schema
 from praxis.workflow.executor import Executor
-from praxis.workflow.planner import plan
+from praxis.workflow.order import plan_of
 from praxis.workflow.runs import problem_of
 
 _DSL = {"type": "string", "minLength": 1, "description": "A program, such as: CALL fs/list_files"}
@@ -141,7 +140,7 @@ class OwnTools:
     async def _analyze(self, arguments: dict[str, JSON], principal: Principal, context: CallContext) -> ToolResult:
         try:
             if arguments.get("validate_only"):
-                steps: list[Any] = [{"id": step.id, "tool": step.tool} for step in plan(parse(arguments["dsl"])).steps]
+                steps: list[Any] = [{"id": step.id, "tool": step.tool} for step in plan_of(arguments["dsl"]).calls()]
             else:
                 steps = await self._executor.preview(arguments["dsl"])
         except PraxisError as error:

@@ -52,10 +52,21 @@ class Problem:
 
 
 @attrs.frozen
+class Attempt:
+    """An attempt of a step that failed and was made again. Times are seconds since the epoch."""
+
+    started_at: float
+    ended_at: float
+    agent: str
+    error: Problem
+
+
+@attrs.frozen
 class StepRecord:
     """One step of a run at one moment. Times are seconds since the epoch."""
 
     id: str
+    """That of the step in the plan; in a FOREACH with the round, ``s4[0]``."""
     tool: str
     state: StepState = "pending"
     route: RouteChoice | None = None
@@ -65,6 +76,10 @@ class StepRecord:
     started_at: float | None = None
     ended_at: float | None = None
     bind: str | None = None
+    attempts: tuple[Attempt, ...] = ()
+    """Those before the last one."""
+    place: int = 0
+    """Where it stands among the steps of the run."""
 
 
 @attrs.frozen
@@ -75,12 +90,35 @@ class RunRecord:
     state: RunState
     caller: str
     program: str
+    """Its text; of a graph the JSON."""
     steps: tuple[StepRecord, ...]
     created_at: float
     ended_at: float | None = None
     error: Problem | None = None
+    params: Mapping[str, JSON] = attrs.field(factory=dict)
+    needs_secrets: tuple[str, ...] = ()
+    """Names of the secrets that it was given; they are kept nowhere."""
 
     @property
     def result(self) -> Mapping[str, JSON] | None:
         """The result of the last step that has one: what the program as a whole answered."""
         return next((step.result for step in reversed(self.steps) if step.result is not None), None)
+
+    @property
+    def summary(self) -> RunSummary:
+        return RunSummary(
+            self.id, self.state, self.caller, self.program, len(self.steps), self.created_at, self.ended_at
+        )
+
+
+@attrs.frozen
+class RunSummary:
+    """A run in a list. Times are seconds since the epoch; `steps` is how many there are."""
+
+    id: str
+    state: RunState
+    caller: str
+    program: str
+    steps: int
+    created_at: float
+    ended_at: float | None

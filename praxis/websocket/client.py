@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import secrets
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ from praxis.websocket.messages import (
     RUN_EVENTS,
     Cancel,
     DslCommand,
+    ExecuteWorkflow,
     RequestError,
     Subscribe,
     Unsupported,
@@ -33,6 +35,7 @@ from praxis.websocket.messages import (
     text_frame,
 )
 from praxis.websocket.outbox import Outbox
+from praxis.workflow.order import Order
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +54,7 @@ GOING_AWAY, TOO_LARGE, FAULT = 1001, 1009, 1011
 class Executor(Protocol):
     """What the gateway needs of `praxis.workflow.executor.Executor`."""
 
-    async def execute(self, text: str, principal: Principal, *, run_id: str | None = None) -> RunRecord: ...
+    async def execute(self, text: str, principal: Principal, *, order: Order) -> RunRecord: ...
 
     async def cancel(self, run_id: str) -> RunRecord: ...
 
@@ -150,16 +153,10 @@ class Client:
         """Carry out one message, or start to. Raises PraxisError for what the client got wrong."""
         match parse(message):
             case DslCommand(command, workflow_id):
-                self._check_may_run("DSL_COMMAND")
-                if workflow_id is not None:
-                    self._check_free(workflow_id)
-                if self._commands >= COMMANDS_AT_ONCE:
-                    hint = "wait for one of them to end"
-                    error = PraxisError("busy", f"{self._commands} of your commands are under way", hint=hint)
-                    await self._answer_error(error, request="DSL_COMMAND", run_id=workflow_id)
-                    return
-                self._commands += 1
-                nursery.start_soon(self._execute, command, workflow_id or f"ws-{secrets.token_hex(8)}")
+                await self._start(nursery, "DSL_COMMAND", command, Order(run_id=workflow_id))
+            case ExecuteWorkflow(graph, workflow_id, params, given):
+                program = json.dumps(graph, ensure_ascii=False)
+                await self._start(nursery, "EXECUTE_WORKFLOW", program, Order(params, given, run_id=workflow_id))
             case Cancel(run_id):
                 self._check_may_run("CANCEL")
                 if self._cancels >= CANCELS_AT_ONCE:
@@ -176,6 +173,20 @@ class Client:
                 payload = {"message": f"{type} is not supported yet", "code": "unsupported", "request": type}
                 await self._answer("error", payload | {"hint": "send the work as a DSL_COMMAND"})
 
+    async def _start(self, nursery: trio.Nursery, request: str, program: str, order: Order) -> None:
+        """Begin to run a program. Raises PraxisError for what the client got wrong."""
+        self._check_may_run(request)
+        if order.run_id is not None:
+            self._check_free(order.run_id)
+        if self._commands >= COMMANDS_AT_ONCE:
+            hint = "wait for one of them to end"
+            error = PraxisError("busy", f"{self._commands} of your commands are under way", hint=hint)
+            await self._answer_error(error, request=request, run_id=order.run_id)
+            return
+        self._commands += 1
+        order = attrs.evolve(order, run_id=order.run_id or f"ws-{secrets.token_hex(8)}")
+        nursery.start_soon(self._execute, request, program, order)
+
     def _check_may_run(self, request: str) -> None:
         if self.shared.stopping.is_set():
             raise PraxisError("unavailable", f"{request}: the agent is stopping")
@@ -188,17 +199,19 @@ class Client:
             return
         raise PraxisError("conflict", f"there is a run {run_id!r} already", hint="choose another workflowId, or none")
 
-    async def _execute(self, command: str, run_id: str) -> None:
+    async def _execute(self, request: str, program: str, order: Order) -> None:
+        run_id = order.run_id
+        command = program if request == "DSL_COMMAND" else request
         try:
             message = "the program is being planned"
             planning = {"workflowId": run_id, "command": command, "stage": "planning", "message": message}
             await self._answer("dslProgress", planning)
-            record = await self.shared.executor.execute(command, self.principal, run_id=run_id)
+            record = await self.shared.executor.execute(program, self.principal, order=order)
             await self._answer("dslResult", result_payload(command, record))
         except PraxisError as error:
-            await self._answer_error(error, request="DSL_COMMAND", run_id=run_id)
+            await self._answer_error(error, request=request, run_id=run_id)
         except Exception:  # the one wide net around a call
-            await self._answer_fault("DSL_COMMAND", run_id)
+            await self._answer_fault(request, run_id)
         finally:
             self._commands -= 1
             if not self._commands and self.shared.stopping.is_set():
@@ -229,7 +242,7 @@ class Client:
     async def _answer_error(self, error: PraxisError, *, request: str | None = None, run_id: str | None = None) -> None:
         await self._answer("error", error_payload(error, request=request, run_id=run_id))
 
-    async def _answer_fault(self, request: str, run_id: str) -> None:
+    async def _answer_fault(self, request: str, run_id: str | None) -> None:
         self.shared.counters.faults.inc()
         logger.exception("%s of run %s met a fault", request, run_id)
         error = PraxisError("internal", "a fault of the agent; its log says more")

@@ -17,6 +17,7 @@ from praxis.model.event import Event
 from praxis.model.run import Problem, RunRecord, StepRecord
 from praxis.model.tool import JSON
 
+_GRAPH = ("nodes", "edges", "on_failure", "onFailure")
 RUN_EVENTS = frozenset({"run", "step"})
 """What a client that has not subscribed to anything sees: the events of all runs."""
 
@@ -31,13 +32,23 @@ MAX_SUBSCRIBED_TYPES = 32
 
 _RUN_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _EVENT_TYPE = re.compile(r"[A-Za-z0-9_-]{1,64}(\.[A-Za-z0-9_-]{1,64}){0,4}")
-_LATER = frozenset({"EXECUTE_WORKFLOW", "CHAT_MESSAGE"})
+_LATER = frozenset({"CHAT_MESSAGE"})
 
 
 @attrs.frozen
 class DslCommand:
     command: str
     workflow_id: str | None
+
+
+@attrs.frozen
+class ExecuteWorkflow:
+    """`graph` is ``{"nodes", "edges"}``, unread; see `praxis.workflow.graph`."""
+
+    graph: Mapping[str, JSON]
+    workflow_id: str | None
+    params: Mapping[str, JSON]
+    secrets: Mapping[str, str] = attrs.field(repr=False)
 
 
 @attrs.frozen
@@ -58,7 +69,7 @@ class Unsupported:
     type: str
 
 
-Request = DslCommand | Cancel | Subscribe | Unsupported
+Request = DslCommand | ExecuteWorkflow | Cancel | Subscribe | Unsupported
 
 
 class RequestError(PraxisError):
@@ -129,6 +140,14 @@ class _Payload:
             raise self.wrong(name, f"expected at most {MAX_SUBSCRIBED_TYPES} event types, got {len(value)}")
         return frozenset(value)
 
+    def mapping(self, name: str) -> dict[str, JSON]:
+        value = self.take(name)
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            raise self.wrong(name, "expected an object")
+        return value
+
     def finish(self) -> None:
         for name in self.fields:
             raise self.wrong(name, "unknown field", hint=f"known fields: {', '.join(self.names)}")
@@ -141,6 +160,24 @@ def _dsl_command(payload: _Payload) -> DslCommand:
     request = DslCommand(payload.text("command"), payload.run_id("workflowId", required=False))
     payload.finish()
     return request
+
+
+def _execute_workflow(payload: _Payload) -> ExecuteWorkflow:
+    """Its nodes and edges stand in it, or in its ``workflow``."""
+    workflow_id = payload.run_id("workflowId", required=False)
+    inner = payload.mapping("workflow")
+    graph = {key: inner[key] for key in _GRAPH if key in inner}
+    for key in _GRAPH:
+        value = payload.take(key)
+        if value is not None:
+            graph[key] = value
+    params, secrets = payload.mapping("params"), payload.mapping("secrets")
+    if not all(isinstance(secret, str) for secret in secrets.values()):
+        raise payload.wrong("secrets", "expected texts by name")
+    if not isinstance(graph.get("nodes"), list):
+        raise payload.wrong("nodes", "expected a list of nodes")
+    payload.finish()
+    return ExecuteWorkflow(graph, workflow_id, params, secrets)
 
 
 def _cancel(payload: _Payload) -> Cancel:
@@ -157,6 +194,7 @@ def _subscribe(payload: _Payload) -> Subscribe:
 
 _READERS: dict[str, Callable[[_Payload], Request]] = {
     "DSL_COMMAND": _dsl_command,
+    "EXECUTE_WORKFLOW": _execute_workflow,
     "CANCEL": _cancel,
     "SUBSCRIBE": _subscribe,
 }

@@ -5,22 +5,24 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 import attrs
 import trio
 
 from praxis.access.principal import Principal
-from praxis.dsl.parser import parse
+from praxis.journal.journal import Journal
 from praxis.model.errors import PraxisError
 from praxis.model.peer import PeerId
 from praxis.model.plan import FINAL, Plan, Step
-from praxis.model.run import Problem, RunRecord
+from praxis.model.run import Problem, RunRecord, RunSummary
 from praxis.model.tool import JSON, CallContext, Tool, ToolRef, ToolResult
 from praxis.observe.events import EventBus
 from praxis.observe.metrics import Metrics
 from praxis.workflow.catalog import Catalog
 from praxis.workflow.conductor import Conductor, arguments_of
-from praxis.workflow.planner import plan
+from praxis.workflow.layout import layout
+from praxis.workflow.order import Order, digest_of, given_params, plan_of
 from praxis.workflow.router import Candidate, Route
 from praxis.workflow.runs import Run, RunStore, problem_of
 from praxis.workflow.values import is_constant
@@ -31,6 +33,8 @@ GOES_ON = frozenset({"unavailable", "busy", "not_found"})
 """Errors after which the next candidate is tried when the call was not delivered. A refusal is an answer."""
 TRIED_AGAIN = frozenset({"unavailable", "busy", "timeout", "internal"})
 """Errors after which the next one is tried although the tool may have run, if twice is the same as once."""
+LAST_WORDS = 5.0
+"""Seconds for the journal to keep how a run that is being cancelled has ended."""
 
 
 class Executor:
@@ -50,24 +54,33 @@ class Executor:
         keep: int,
         clock: Callable[[], float],
         new_id: Callable[[], str],
+        queue: int = 0,
+        journal: Journal | None = None,
     ) -> None:
+        """At most `max_concurrent` runs are under way, and `queue` more wait for their turn."""
+        self.journal = journal
         self._catalog = catalog
         self._bus = bus
-        self._max = max_concurrent
+        self._max, self._queue = max_concurrent, queue
+        self._places = trio.Semaphore(max_concurrent)
+        self._queued = 0
         self._timeout = timeout
         self._clock = clock
         self._new_id = new_id
         self._store = RunStore(keep=keep)
+        self._keys: dict[str, tuple[str, Run]] = {}
+        """Runs under way that were begun with an idempotency key."""
         self._running = 0
         self._run_over = trio.lowlevel.ParkingLot()
         self._ended = metrics.counter("praxis_runs_total", "Runs that ended, by state.", ("state",))
-        self._refused = metrics.counter("praxis_runs_refused_total", "Runs refused because runs.max_concurrent ran.")
+        self._refused = metrics.counter("praxis_runs_refused_total", "Runs refused because the queue was full.")
         self._steps = metrics.counter("praxis_steps_total", "Steps that ended, by state.", ("state",))
         self._failovers = metrics.counter("praxis_failovers_total", "Calls that went on to the next candidate.")
         metrics.gauge(
             "praxis_breakers_open", "Tools of agents that are asked last.", lambda: float(catalog.health.broken())
         )
         metrics.gauge("praxis_runs_running", "Runs under way.", lambda: float(self._running))
+        metrics.gauge("praxis_runs_queued", "Runs that wait for their turn.", lambda: float(self._queued))
         metrics.gauge("praxis_runs_kept", "Runs in memory, bounded by runs.retention.", lambda: float(len(self._store)))
         metrics.gauge("praxis_runs_kept_bytes", "About the size of their results.", lambda: float(self._store.bytes))
 
@@ -80,41 +93,51 @@ class Executor:
 
     async def wait_idle(self) -> None:
         """Wait until no run is under way."""
-        while self._running:
+        while self._running or self._queued:
             await self._run_over.park()
 
     def catalog(self) -> list[Tool]:
         """Every tool that can be reached, local ones first."""
         return self._catalog.tools()
 
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return self._clock()
+
+    def has(self, run_id: str) -> bool:
+        """Whether a run is in memory."""
+        return self._store.has(run_id)
+
     def get(self, run_id: str) -> RunRecord:
-        """Raises PraxisError("not_found")."""
+        """One in memory. Raises PraxisError("not_found")."""
         return self._store.get(run_id).record
 
-    def list_runs(self, *, limit: int = 50, cursor: str | None = None) -> tuple[list[RunRecord], str | None]:
-        """Runs from the newest on, and the cursor of the next page."""
+    def list_runs(self, *, limit: int = 50, cursor: str | None = None) -> tuple[list[RunSummary], str | None]:
+        """Those in memory."""
         return self._store.page(limit, cursor)
 
     async def preview(self, text: str) -> list[dict[str, JSON]]:
-        """The steps of a program, each with its route or the problem that it has. Nothing is run.
+        """The calls of a program, each with its route or the problem that it has. Nothing is run.
 
         Raises PraxisError for a program that is no plan at all.
         """
         planned = await self._plan(text)
-        return [self._preview(step) for step in planned.steps]
+        return [self._preview(step) for step in planned.calls()]
+
+    async def preview_graph(self, text: str) -> dict[str, JSON]:
+        """The plan of a program as a graph with positions. Raises PraxisError."""
+        return layout(plan_of(text))
 
     async def _plan(self, text: str) -> Plan:
         """The plan of a program, with everybody at hand who may be needed for it."""
-        planned = plan(parse(text))
+        planned = plan_of(text)
         await self._catalog.prepare(_refs(planned))
         return planned
 
     def _preview(self, step: Step) -> dict[str, JSON]:
         shown: dict[str, JSON] = {"id": step.id, "tool": step.tool, "after": list(step.after), "bind": step.bind}
         shown["line"], shown["column"] = step.line, step.column
-        shown["arguments"] = [
-            {"name": argument.name, "value": "".join(map(str, argument.parts))} for argument in step.arguments
-        ]
+        shown["arguments"] = [{"name": argument.name, "value": str(argument)} for argument in step.arguments]
         try:
             route = self._catalog.weighed(self._route(step))
         except PraxisError as error:
@@ -126,17 +149,44 @@ class Executor:
     # -- running ------------------------------------------------------------------------------------
 
     async def execute(
-        self, text: str, principal: Principal, *, run_id: str | None = None, timeout: float | None = None
+        self,
+        text: str,
+        principal: Principal,
+        *,
+        run_id: str | None = None,
+        timeout: float | None = None,
+        order: Order | None = None,
     ) -> RunRecord:
-        """Run a program to its end. The run is a child of the caller: cancelling the calling task cancels it.
+        """Run a program, or the JSON of a graph, to its end. The run is a child of the caller: cancelling the calling
+        task cancels it.
 
-        `timeout` is in seconds, at most `runs.timeout`. Raises PraxisError when nothing could be run: ``syntax``,
-        ``invalid``, ``not_found``, ``ambiguous`` with the place in the program, or ``busy``. What happens once it runs
-        is in the record.
+        `run_id` and `timeout` are those of the order, for a program without one. Raises PraxisError when nothing could
+        be run: ``syntax``, ``invalid``, ``not_found``, ``ambiguous`` with the place in the program, or ``busy``. What
+        happens once it runs is in the record.
         """
+        order = order or Order(run_id=run_id, timeout=timeout)
+        digest = digest_of(text, order)
+        if order.key is not None:
+            before = await self._begun_before(order.key, digest)
+            if before is not None:
+                return before
         planned = await self._plan(text)
-        routes = {step.id: self._route(step) for step in planned.steps}
-        return await self._execute(text, planned, routes, principal, run_id, timeout)
+        order = attrs.evolve(order, params=given_params(planned, order))
+        routes = {step.id: self._route(step) for step in planned.calls()}
+        return await self._execute(text, planned, routes, principal, order, digest)
+
+    async def _begun_before(self, key: str, digest: str) -> RunRecord | None:
+        """The run that this key has begun, when it has ended. Raises PraxisError("conflict") if it was another one."""
+        kept = await self.journal.by_key(key) if self.journal is not None else None
+        under_way = self._keys.get(key)
+        known = under_way[0] if under_way is not None else kept[1] if kept is not None else digest
+        if known != digest:
+            hint = "give each run a key of its own, and the same one for its repetition alone"
+            raise PraxisError("conflict", "this Idempotency-Key came with another request", hint=hint)
+        if under_way is not None:
+            await under_way[1].over.wait()
+            return under_way[1].record
+        return await self._kept(kept[0]) if kept is not None else None
 
     async def call(
         self,
@@ -194,55 +244,110 @@ class Executor:
         planned: Plan,
         routes: dict[str, Route],
         principal: Principal,
-        run_id: str | None,
-        timeout: float | None,
+        order: Order,
+        digest: str,
     ) -> RunRecord:
-        if self._running >= self._max:
+        if self._running + self._queued >= self._max + self._queue:
             self._refused.inc()
-            raise PraxisError("busy", f"{self._max} runs are under way", hint="try again, or raise runs.max_concurrent")
-        if run_id is not None and self._store.has(run_id):
+            raise PraxisError(
+                "busy",
+                f"{self._running} runs are under way, and {self._queued} wait",
+                hint="try again, or raise runs.max_concurrent or runs.queue",
+            )
+        run_id = order.run_id or self._new_id()
+        if await self._is_taken(run_id, order):
             raise PraxisError("conflict", f"there is a run {run_id!r} already", hint="give each run an id of its own")
-        run = Run(run_id or self._new_id(), text, principal.name, planned, routes, self._clock())
+        began = order.created_at or self._clock()
+        run = Run(run_id, text, principal.name, planned, routes, began, order.params, order.secrets, order.done)
+        run.state, run.began = "queued", trio.current_time()
         self._store.add(run)
-        self._running += 1
-        began = trio.current_time()
-        self._bus.publish("run.started", run_id=run.id, caller=run.caller, steps=len(planned.steps))
-        seconds = min(self._timeout, timeout) if timeout is not None else self._timeout
-        patience = trio.CancelScope(deadline=began + seconds)
+        if order.key is not None:
+            self._keys[order.key] = digest, run
+        seconds = min(self._timeout, order.timeout) if order.timeout is not None else self._timeout
+        patience = trio.CancelScope(deadline=run.began + seconds)
+        self._queued += 1
         try:
             with run.scope, patience:
-                await Conductor(
-                    run,
-                    self._call,
-                    rank=self._catalog.ranked,
-                    bus=self._bus,
-                    clock=self._clock,
-                    ended=self._steps,
-                    on_cancelling=self._cancelling,
-                ).run()
+                await self._run(run, order.key, digest)
             if patience.cancelled_caught:
                 run.error = Problem("timeout", f"the run took longer than {seconds:g} s")
                 run.state = "failed"
+        except PraxisError:  # the journal cannot keep it: nothing has begun
+            run.state = "failed"
+            raise
         except Exception:  # a bug: it goes on to the entrance, which logs it
             run.error = Problem("internal", "the run failed; the agent's log says why")
             run.state = "failed"
             raise
         finally:
-            if run.state not in FINAL:
-                run.state = "cancelled"
-            self._running -= 1
-            run.ended_at = self._clock()
-            self._ended.inc(1, run.state)
-            self._store.ended(run)
-            duration = round((trio.current_time() - began) * 1000, 3)
-            self._bus.publish("run.finished", run_id=run.id, state=run.state, duration_ms=duration)
-            run.over.set()
-            self._run_over.unpark_all()
+            if order.key is not None:
+                del self._keys[order.key]
+            await self._end(run)
         return run.record
+
+    async def _kept(self, run_id: str) -> RunRecord:
+        kept = await self.journal.find(run_id) if self.journal is not None else None
+        return kept if kept is not None else self.get(run_id)
+
+    async def _is_taken(self, run_id: str, order: Order) -> bool:
+        if self._store.has(run_id):
+            return not order.resumes or self._store.get(run_id).ended_at is None
+        if self.journal is None or order.run_id is None or order.resumes:
+            return False
+        return await self.journal.find(run_id) is not None
+
+    async def _run(self, run: Run, key: str | None, digest: str) -> None:
+        """Wait for a place, then run."""
+        waits = True
+        try:
+            if self.journal is not None:
+                await self.journal.begin(run.record, key=key, request=digest)
+            async with self._places:
+                self._queued -= 1
+                self._running += 1
+                waits = False
+                run.began = trio.current_time()
+                run.state = "running"
+                steps = sum(1 for _ in run.plan.calls())
+                self._bus.publish("run.started", run_id=run.id, caller=run.caller, steps=steps)
+                try:
+                    await Conductor(
+                        run,
+                        self._call,
+                        rank=self._catalog.ranked,
+                        bus=self._bus,
+                        clock=self._clock,
+                        ended=self._steps,
+                        save=partial(self.journal.step, run.id) if self.journal is not None else None,
+                        on_cancelling=self._cancelling,
+                    ).run()
+                finally:
+                    self._running -= 1
+        finally:
+            self._queued -= waits
+
+    async def _end(self, run: Run) -> None:
+        """Keep how a run has ended, then tell."""
+        if run.state not in FINAL:
+            run.state = "cancelled"
+        run.ended_at = self._clock()
+        if self.journal is not None:
+            unkept = [s for s in run.steps.values() if s.state in ("skipped", "cancelled") or s.id in run.done]
+            try:
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + LAST_WORDS):
+                    await self.journal.end(run.record, unkept)
+            except PraxisError as error:
+                logger.error("how run %s has ended is not kept: %s", run.id, error)
+        self._ended.inc(1, run.state)
+        self._store.ended(run)
+        duration = round((trio.current_time() - run.began) * 1000, 3)
+        self._bus.publish("run.finished", run_id=run.id, state=run.state, duration_ms=duration)
+        run.over.set()
+        self._run_over.unpark_all()
 
     def _cancelling(self, run: Run) -> None:
         """It takes a moment until all that a run has under way is gone, here and elsewhere."""
-        if run.state == "running":
+        if run.state in ("queued", "running"):
             run.state = "cancelling"
             self._bus.publish("run.cancelling", run_id=run.id)
 
@@ -272,7 +377,7 @@ class Executor:
 def _refs(planned: Plan) -> list[ToolRef]:
     """What the steps call, each once; a name that is none is told when it is routed."""
     refs: dict[ToolRef, None] = {}
-    for name in dict.fromkeys(step.tool for step in planned.steps):
+    for name in dict.fromkeys(step.tool for step in planned.calls()):
         with suppress(PraxisError):
             refs[ToolRef.parse(name)] = None
     return list(refs)

@@ -10,9 +10,11 @@ import attrs
 import trio
 
 from praxis.model.errors import PraxisError
-from praxis.model.plan import FINAL, Plan, RunState
-from praxis.model.run import Problem, RunRecord, StepRecord
+from praxis.model.plan import FINAL, Plan, RunState, Step
+from praxis.model.run import Problem, RunRecord, RunSummary, StepRecord
+from praxis.model.tool import JSON
 from praxis.workflow.router import Route
+from praxis.workflow.secrecy import Secrecy
 
 RETAINED_BYTES = 64 * 1024 * 1024
 """About the size of all ended runs that are kept: who ended first goes when there is more, however few they are."""
@@ -32,18 +34,27 @@ class Run:
     plan: Plan
     routes: dict[str, Route]
     created_at: float
+    params: Mapping[str, JSON] = attrs.field(factory=dict)
+    secrets: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    done: Mapping[str, StepRecord] = attrs.field(factory=dict)
+    """What steps had come to when the run was interrupted."""
     state: RunState = "running"
     ended_at: float | None = None
     error: Problem | None = None
     steps: dict[str, StepRecord] = attrs.field(factory=dict)
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     over: trio.Event = attrs.field(factory=trio.Event)
+    began: float = 0.0
+    """When it got its place, on Trio's clock."""
     weight: int = 0
+    secrecy: Secrecy = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self.secrecy = Secrecy(self.secrets)
+        top = (step for step in self.plan.steps if isinstance(step, Step))
         self.steps = {
-            step.id: StepRecord(step.id, step.tool, route=self.routes[step.id].choice, bind=step.bind)
-            for step in self.plan.steps
+            step.id: StepRecord(step.id, step.tool, route=self.routes[step.id].choice, bind=step.bind, place=place)
+            for place, step in enumerate(top)
         }
 
     @property
@@ -57,6 +68,8 @@ class Run:
             created_at=self.created_at,
             ended_at=self.ended_at,
             error=self.error,
+            params=self.params,
+            needs_secrets=tuple(sorted(self.plan.secrets())),
         )
 
 
@@ -86,6 +99,11 @@ class RunStore:
         return run_id in self._runs
 
     def add(self, run: Run) -> None:
+        """Take a run; one with its id, which has ended, gives way."""
+        old = self._runs.pop(run.id, None)
+        if old is not None:
+            self._ended.remove(old)
+            self._bytes -= old.weight
         self._runs[run.id] = run
 
     def ended(self, run: Run) -> None:
@@ -107,7 +125,7 @@ class RunStore:
             )
         return run
 
-    def page(self, limit: int, cursor: str | None) -> tuple[list[RunRecord], str | None]:
+    def page(self, limit: int, cursor: str | None) -> tuple[list[RunSummary], str | None]:
         """Runs from the newest on, and the cursor of the next page. Raises PraxisError("invalid") for a bad cursor."""
         runs = list(reversed(self._runs.values()))
         if cursor is not None:
@@ -116,7 +134,7 @@ class RunStore:
                 raise PraxisError("invalid", f"no page begins at {cursor!r} any more", where="cursor")
             runs = runs[at:]
         following = runs[limit].id if len(runs) > limit else None
-        return [run.record for run in runs[:limit]], following
+        return [run.record.summary for run in runs[:limit]], following
 
 
 def _step_weight(step: StepRecord) -> int:

@@ -34,6 +34,7 @@ from praxis.net.serve import open_listeners
 from praxis.observe.events import EventBus
 from praxis.observe.metrics import Metrics
 from praxis.websocket.gateway import serve_gateway
+from praxis.workflow.order import Order
 
 CLIENTS = (10, 100, 500)
 ROUNDS = 5
@@ -123,7 +124,7 @@ async def _expect(process: trio.Process, line: bytes) -> None:
 class _NoRuns:
     """The gateway's executor: nothing is run here."""
 
-    async def execute(self, text: str, principal: Principal, *, run_id: str | None = None) -> RunRecord:
+    async def execute(self, text: str, principal: Principal, *, order: Order) -> RunRecord:
         raise PraxisError("unavailable", "nothing is run here")
 
     async def cancel(self, run_id: str) -> RunRecord:

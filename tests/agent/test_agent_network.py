@@ -110,7 +110,7 @@ async def test_cancelling_the_caller_ends_the_tool_on_the_other_agent(tmp_path: 
         assert tools.ended.is_set()
         (run,), _ = one.agent.executor.list_runs()
         assert run.state == "cancelled"
-        assert run.steps[0].state == "cancelled"
+        assert one.agent.executor.get(run.id).steps[0].state == "cancelled"
         assert two.agent.registry.in_flight == 0
 
 

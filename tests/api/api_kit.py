@@ -173,6 +173,7 @@ def services_of(agent: Agent, **changes: Any) -> Services:
     """What the routes need of a running agent, for plain calls."""
     services = Services(
         executor=agent.executor,
+        history=agent.history,
         bus=agent.bus,
         metrics=Metrics(),
         policy=Policy(Export()),

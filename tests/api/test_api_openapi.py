@@ -30,8 +30,10 @@ GET /runs, GET /runs/{id}, GET /runs/{id}/events, DELETE /runs/{id}, GET /events
 """What the contract names and this version has."""
 
 REQUESTS: dict[str, dict[str, Any]] = {
-    "POST /execute": {"dsl": "CALL echo", "timeout": 5},
-    "POST /plan": {"dsl": "CALL echo"},
+    "POST /execute": {"dsl": "CALL echo", "timeout": 5, "params": {"a": 1}, "secrets": {"b": "c"}},
+    "POST /plan": {"nodes": [{"id": "a", "tool": "echo"}], "edges": []},
+    "POST /runs/{id}/resume": {"secrets": {"a": "b"}, "repeat": True},
+    "POST /runs/{id}/retry": {"from_failed": True},
     "POST /call": {"tool": "echo", "arguments": {"a": [1, None]}},
     "POST /p2p/tool": {"peer_id": "px", "tool_name": "echo", "args": {}},
     "POST /sources": {

@@ -58,7 +58,10 @@ def agent(shared_agent: Served) -> Iterator[Served]:
         (b'{"dsl": ' + b"1" * 5000 + b"}", "body", "digits"),
         (b'{"a": ' + b"[" * 70 + b"]" * 70 + b"}", "body", "levels"),
         (b"[" * 20_000, "body", "levels"),
-        (b"{}", "body.dsl", "required"),
+        (b"{}", "body", "either a program or nodes"),
+        (b'{"dsl": "CALL echo", "nodes": []}', "body", "either a program or nodes"),
+        (b'{"nodes": [1]}', "nodes[0]", "expected an object"),
+        (b'{"dsl": "CALL echo", "secrets": {"a": 1}}', "body.secrets.a", "expected string"),
         (b'{"dsl": 1}', "body.dsl", "expected string"),
         (b'{"dsl": ""}', "body.dsl", "1 characters"),
         (b'{"dsl": "CALL echo", "timeout": true}', "body.timeout", "expected number"),
@@ -262,7 +265,7 @@ def test_a_bug_is_in_the_log_and_not_in_the_answer(
     def broken(*args: Any, **more: Any) -> None:
         raise RuntimeError("secret thoughts")
 
-    monkeypatch.setattr(agent.agents[0].agent.executor, "list_runs", broken)
+    monkeypatch.setattr(agent.agents[0].agent.history, "page", broken)
     with caplog.at_level(logging.ERROR):
         reply = agent.get("/runs")
     assert "log" in reply.problem(500, "internal")["detail"]

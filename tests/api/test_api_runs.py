@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -125,7 +126,7 @@ def test_a_run_that_is_not_there_is_not_found(agent: Served, method: str, suffix
 
 
 def test_one_run_too_many_is_refused_until_there_is_room(tmp_path: Path) -> None:
-    with serving(tmp_path, change=limited(Runs(max_concurrent=1))) as agent:
+    with serving(tmp_path, change=limited(Runs(max_concurrent=1, queue=0))) as agent:
         with agent.good_call():
             reply = agent.execute("CALL echo")
             problem = reply.problem(429, "busy")
@@ -147,6 +148,9 @@ def test_runs_timeout_bounds_what_a_caller_may_ask_for(tmp_path: Path) -> None:
 def test_old_runs_make_room_and_are_not_found_then(tmp_path: Path) -> None:
     with serving(tmp_path, change=limited(Runs(retention=Retention(count=2)))) as agent:
         ids = [agent.execute("CALL echo").json["run_id"] for _ in range(3)]
+        deadline = time.monotonic() + PATIENCE
+        while len(agent.get("/runs").json["runs"]) > 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
         assert [run["run_id"] for run in agent.get("/runs").json["runs"]] == ids[:0:-1]
         agent.get(f"/runs/{ids[0]}").problem(404, "not_found")
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from praxis.dsl.parser import KEYWORDS, MAX_DEPTH, STATEMENTS, parse
+from praxis.dsl.parser import MAX_DEPTH, parse
+from praxis.dsl.terms import KEYWORDS, STATEMENTS
 from praxis.dsl.tokens import MAX_NAME, MAX_TEXT
 from praxis.workflow.planner import MAX_EDGES, MAX_STEPS, plan
 
@@ -68,5 +69,5 @@ def test_the_quoted_error_is_what_one_gets() -> None:
 def test_the_three_dollars_are_the_same() -> None:
     """The example claims it."""
     (example,) = [text for text in _BLOCK.findall(LANGUAGE.read_text()) if "three times" in text]
-    prices = plan(parse(example)).steps[1].arguments[1].parts
+    prices = plan(parse(example)).step("s2").arguments[1].parts
     assert prices == ("$5, or '$5', or $5",)

@@ -4,10 +4,21 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from praxis.dsl.parser import LATER_OPTIONS, LATER_STATEMENTS, MAX_DEPTH, parse
-from praxis.dsl.program import Binding, Call, Parallel, Program, Sequence, Statement
+from praxis.dsl.parser import MAX_DEPTH, parse
+from praxis.dsl.program import (
+    Binding,
+    Call,
+    ForEach,
+    If,
+    Options,
+    Parallel,
+    Program,
+    Sequence,
+    Statement,
+    Workflow,
+)
 from praxis.model.errors import PraxisError
-from praxis.model.plan import Argument, Reference
+from praxis.model.plan import Argument, Condition, Parameter, Reference
 
 
 def call(text: str) -> Call:
@@ -33,7 +44,9 @@ def outline(statements: tuple[Statement, ...]) -> list[object]:
         if isinstance(s, Call)
         else ("P", outline(s.branches))
         if isinstance(s, Parallel)
-        else ("S", outline(s.statements))
+        else (s.kind[0], outline(s.statements))
+        if isinstance(s, Sequence)
+        else s
         for s in statements
     ]
 
@@ -158,9 +171,9 @@ def test_blocks_know_their_place() -> None:
         ("CALL a -> 'b'", 1, 11, "found \"'b'\"", "letter", "NAME"),
         ("CALL a -> " + "b" * 65, 1, 11, "found 'bbb", "63", "NAME"),
         ("CALL a -> CALL", 1, 11, "found 'CALL'", "letter", "NAME"),
-        ("CALL a -> params", 1, 11, "later version", "", "NAME"),
-        ("CALL a -> b c", 1, 13, "ends the statement, found 'c'", "before ->", "a new line"),
-        ("CALL a -> b -> c", 1, 13, "found '->'", "", "a new line"),
+        ("CALL a -> params", 1, 11, "what a run is given", "another name", "NAME"),
+        ("CALL a -> b c", 1, 13, "ends the arguments, found 'c'", "before ->", "a new line"),
+        ("CALL a -> b -> c", 1, 13, "found '->'", "once", "a new line"),
         ("}", 1, 1, "closes nothing", "quotes", "CALL"),
         ("CALL a }", 1, 8, "closes nothing", "quotes", "CALL"),
         ("CALL a\n PARALLEL { CALL b\n", 2, 2, "PARALLEL is never closed", "write }", "}"),
@@ -169,7 +182,7 @@ def test_blocks_know_their_place() -> None:
         ("PARALLEL ; {CALL a}", 1, 10, "found ';'", "", "{"),
         ("SEQUENCE { }", 1, 12, "SEQUENCE is empty", "", "CALL"),
         ("SEQUENCE { CALL a } CALL b", 1, 21, "found 'CALL'", "one statement per line", ";"),
-        ("PARALLEL { CALL a } -> b", 1, 21, "found '->'", "only a CALL", ";"),
+        ("PARALLEL { CALL a } -> b", 1, 21, "found '->'", "FOREACH and IF", ";"),
     ],
 )
 def test_errors_say_what_where_and_what_was_expected(
@@ -184,18 +197,144 @@ def test_errors_say_what_where_and_what_was_expected(
     assert expected in error.data["expected"]
 
 
-@pytest.mark.parametrize("word", LATER_STATEMENTS)
-def test_statements_of_later_versions_say_so(word: str) -> None:
-    for text in (f"{word} x", f"SEQUENCE {{ CALL a }} {word}", f"CALL a {word}"):
-        assert f"{word}, a statement, is not supported by this version yet" in refused(text).detail
+@pytest.mark.parametrize(
+    ("text", "bind", "options"),
+    [
+        ("ON b", None, Options(on="b")),
+        ("TIMEOUT 5s", None, Options(timeout=5.0)),
+        ("TIMEOUT 1.5m", None, Options(timeout=90.0)),
+        ("RETRY 3 BACKOFF 200ms", None, Options(retry=3, backoff=0.2)),
+        ("-> x IF_FAILED continue", "x", Options(if_failed="continue")),
+        ("IF_FAILED stop ON 'b' -> x", "x", Options(on="b")),
+        ("BACKOFF 1h RETRY 0", None, Options(backoff=3600.0)),
+    ],
+)
+def test_options_stand_behind_the_arguments_in_any_order(text: str, bind: str | None, options: Options) -> None:
+    for arguments in ("", "1 --a 2 ", "--a "):
+        found = call(f"CALL t {arguments}{text}")
+        assert found.options == options
+        assert (found.bind.name if found.bind else None) == bind
 
 
-@pytest.mark.parametrize("word", LATER_OPTIONS)
-def test_options_of_later_versions_say_so(word: str) -> None:
-    for text in (f"CALL a {word} 5s", f"CALL a --b {word}", f"CALL a -> b {word} 5s"):
-        error = refused(text)
-        assert f"{word}, an option of CALL, is not supported by this version yet" in error.detail
-    assert f'"{word}"' in refused(f"CALL a {word}").hint
+@pytest.mark.parametrize(
+    ("text", "detail", "expected"),
+    [
+        ("ON", "the name of an agent", "AGENT"),
+        ("ON ${x}", "no reference", "AGENT"),
+        ("ON a:b", "not the name of an agent", "AGENT"),
+        ("TIMEOUT 5", "needs a duration", "5s"),
+        ("TIMEOUT 0s", "more than 0", "5s"),
+        ("TIMEOUT 25h", "at most 86400 s", "5s"),
+        ("TIMEOUT '5s'", "needs a duration", "5s"),
+        ("RETRY x", "whole number", "3"),
+        ("RETRY 101", "0 to 100", "3"),
+        ("BACKOFF 1s", "BACKOFF is for RETRY", "RETRY 3"),
+        ("RETRY 1 BACKOFF 2h", "at most 3600 s", "5s"),
+        ("IF_FAILED maybe", "stop or continue", "stop"),
+        ("ON a ON b", "a statement begins", ";"),
+        ("TIMEOUT 5s x", "ends the arguments", "TIMEOUT"),
+    ],
+)
+def test_options_that_are_none(text: str, detail: str, expected: str) -> None:
+    error = refused(f"CALL t 1 {text}")
+    assert error.code == "syntax"
+    assert detail in error.detail
+    assert expected in error.data["expected"]
+
+
+def test_a_keyword_as_a_text_is_quoted() -> None:
+    assert arguments("CALL t \"ON\" 'IF' IN MAX") == [
+        (None, ("ON",)),
+        (None, ("IF",)),
+        (None, ("IN",)),
+        (None, ("MAX",)),
+    ]
+
+
+def test_tasks_and_agents() -> None:
+    task, agent = parse("TASK 'build it' { CALL a }\nAGENT praxis-2\n{ CALL b; CALL c }").statements
+    assert isinstance(task, Sequence)
+    assert isinstance(agent, Sequence)
+    assert (task.kind, task.name, agent.kind, agent.name) == ("TASK", "build it", "AGENT", "praxis-2")
+    assert outline((task, agent)) == [("T", ["a"]), ("A", ["b", "c"])]
+
+
+@pytest.mark.parametrize(
+    ("head", "parameters"),
+    [
+        ("deploy", ()),
+        ("deploy()", ()),
+        ("'deploy'", ()),
+        ("deploy(host)", (("host", None),)),
+        ('deploy(host, port="80 a, b", x=1)', (("host", None), ("port", "80 a, b"), ("x", "1"))),
+        ("deploy ( host , y='it' )", (("host", None), ("y", "it"))),
+    ],
+)
+def test_workflows_with_parameters(head: str, parameters: tuple[tuple[str, str | None], ...]) -> None:
+    (statement,) = parse(f"WORKFLOW {head} {{ CALL a }}").statements
+    assert isinstance(statement, Workflow)
+    assert statement.name == "deploy"
+    assert statement.parameters == tuple(Parameter(name, default, 1, 10) for name, default in parameters)
+
+
+@pytest.mark.parametrize("head", ["", "w(", "w(a,)", "w(a b)", "w(a, a)", 'w(a="${x}")', "w(1)", "w(params)", "w(a=)"])
+def test_workflow_heads_that_are_none(head: str) -> None:
+    assert refused(f"WORKFLOW {head} {{ CALL a }}").code == "syntax"
+
+
+def test_for_each() -> None:
+    (statement,) = parse("FOREACH f IN ${files.names} MAX 8 {\n CALL a ${f}\n} -> all").statements
+    assert isinstance(statement, ForEach)
+    assert (statement.name.name, statement.most, statement.bind) == ("f", 8, Binding("all", 3, 6))
+    assert statement.source.parts == (Reference("files", ("names",), 1, 14),)
+    (statement,) = parse("FOREACH f IN '[1]' { CALL a }").statements
+    assert isinstance(statement, ForEach)
+    assert (statement.most, statement.bind) == (1, None)
+
+
+@pytest.mark.parametrize("between", ["", "\n", "\n\n  # so\n"])
+def test_if_and_else(between: str) -> None:
+    text = f'IF ${{a}} == "x" {{ CALL a }}{between} ELSE {{ CALL b }} -> r\nCALL c'
+    statement, after = parse(text).statements
+    assert isinstance(statement, If)
+    assert isinstance(after, Call)
+    assert statement.condition == Condition(
+        Argument(None, (Reference("a", (), 1, 4),), 1, 4), "==", Argument(None, ("x",), 1, 12)
+    )
+    assert (outline(statement.then), outline(statement.otherwise)) == (["a"], ["b"])
+    assert statement.bind is not None
+
+
+def test_if_alone() -> None:
+    one, two, three = parse("IF ${a} { CALL a }\n\nCALL b; IF ${b} < 5\n{ CALL c }").statements
+    assert isinstance(one, If)
+    assert isinstance(two, Call)
+    assert isinstance(three, If)
+    assert (one.condition.operator, one.otherwise, three.condition.operator) == (None, (), "<")
+
+
+@pytest.mark.parametrize(
+    ("text", "detail"),
+    [
+        ("FOREACH IN ${x} { CALL a }", "IN follows the name"),
+        ("FOREACH f ${x} { CALL a }", "IN follows the name"),
+        ("FOREACH f IN { CALL a }", "needs a list"),
+        ("FOREACH f IN ${x} MAX 0 { CALL a }", "1 to 64"),
+        ("FOREACH f IN ${x} MAX 65 { CALL a }", "1 to 64"),
+        ("FOREACH f IN ${x} {}", "is empty"),
+        ("IF { CALL a }", "needs a condition"),
+        ("IF ${a}==1 { CALL a }", "a value, or two"),
+        ("IF ${a} = 1 { CALL a }", "a comparison or {"),
+        ("IF ${a} == { CALL a }", "a value follows =="),
+        ("IF ${a} == 1 2 { CALL a }", "needs a block"),
+        ("ELSE { CALL a }", "found 'ELSE'"),
+        ("IF ${a} { CALL a } ELSE CALL b", "needs a block"),
+        ("CALL a ${params}", "not one of it"),
+        ("CALL a ${secrets[0]}", "not one of it"),
+    ],
+)
+def test_blocks_that_are_none(text: str, detail: str) -> None:
+    assert detail in refused(text).detail
 
 
 def test_the_earliest_mistake_is_the_one_that_is_told() -> None:
@@ -248,6 +387,19 @@ PIECES = (
         "call",
         "ON",
         "FOREACH",
+        "IN",
+        "IF",
+        "ELSE",
+        "MAX",
+        "8",
+        "5s",
+        "WORKFLOW",
+        "w(a, b=1)",
+        "==",
+        "${x}",
+        "TIMEOUT",
+        "RETRY",
+        "TASK",
         "fs/tool",
         "a:b",
         "x",

@@ -26,6 +26,7 @@ from praxis.observe.events import EventBus
 from praxis.observe.metrics import Metrics
 from praxis.websocket.gateway import serve_gateway
 from praxis.websocket.opening import PATH
+from praxis.workflow.order import Order
 
 HANDSHAKE = (
     f"GET {PATH} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -44,7 +45,8 @@ class FakeExecutor:
     over: dict[str, trio.Event] = attrs.field(factory=dict)
     callers: list[Principal] = attrs.field(factory=list)
 
-    async def execute(self, text: str, principal: Principal, *, run_id: str | None = None) -> RunRecord:
+    async def execute(self, text: str, principal: Principal, *, order: Order) -> RunRecord:
+        run_id = order.run_id
         self.callers.append(principal)
         if text == "bug":
             raise RuntimeError("a fault in the executor")

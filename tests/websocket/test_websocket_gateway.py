@@ -167,7 +167,10 @@ async def test_what_a_client_gets_wrong_it_is_told_and_the_connection_stays(tmp_
             '{"type": "DSL_COMMAND", "payload": {"command": "nonsense", "workflowId": "w"}}',
             {"code": "syntax", "where": "line 1, column 1", "workflowId": "w", "request": "DSL_COMMAND"},
         ),
-        ('{"type": "EXECUTE_WORKFLOW", "payload": {}}', {"code": "unsupported", "request": "EXECUTE_WORKFLOW"}),
+        (
+            '{"type": "EXECUTE_WORKFLOW", "payload": {}}',
+            {"code": "invalid", "request": "EXECUTE_WORKFLOW", "where": "payload.nodes"},
+        ),
         ('{"type": "CHAT_MESSAGE", "payload": {"content": "hi"}}', {"code": "unsupported", "request": "CHAT_MESSAGE"}),
     ]
     async with open_gateway(tmp_path) as gateway, gateway.client() as client, gateway.client() as good:

@@ -20,6 +20,7 @@ from praxis.websocket.messages import (
     MAX_BROADCAST,
     Cancel,
     DslCommand,
+    ExecuteWorkflow,
     RequestError,
     Subscribe,
     Unsupported,
@@ -70,8 +71,33 @@ def test_requests_are_read() -> None:
     assert parse(send("SUBSCRIBE", runId="r1", types=["run", "step.finished"])) == Subscribe(
         "r1", frozenset({"run", "step.finished"})
     )
-    assert parse(send("EXECUTE_WORKFLOW", nodes=[], edges=[])) == Unsupported("EXECUTE_WORKFLOW")
     assert parse(send("CHAT_MESSAGE", content="hi")) == Unsupported("CHAT_MESSAGE")
+
+
+def test_a_graph_stands_in_the_payload_or_in_its_workflow() -> None:
+    graph = {"nodes": [{"id": "a"}], "edges": []}
+    plain = parse(send("EXECUTE_WORKFLOW", workflowId="w", params={"x": 1}, secrets={"y": "z"}, **graph))
+    assert plain == ExecuteWorkflow(graph, "w", {"x": 1}, {"y": "z"})
+    assert "z" not in repr(plain).replace("ExecuteWorkflow", "")
+    nested = parse(send("EXECUTE_WORKFLOW", workflow={**graph, "id": "old", "name": "n"}))
+    assert nested == ExecuteWorkflow(graph, None, {}, {})
+
+
+@pytest.mark.parametrize(
+    ("payload", "where"),
+    [
+        ({}, "payload.nodes"),
+        ({"nodes": {}}, "payload.nodes"),
+        ({"workflow": 1}, "payload.workflow"),
+        ({"nodes": [], "params": []}, "payload.params"),
+        ({"nodes": [], "secrets": {"a": 1}}, "payload.secrets"),
+        ({"nodes": [], "nodez": 1}, "payload.nodez"),
+    ],
+)
+def test_what_is_no_graph_is_told(payload: dict[str, Any], where: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        parse(send("EXECUTE_WORKFLOW", **payload))
+    assert caught.value.where == where
 
 
 @pytest.mark.parametrize(
@@ -129,7 +155,7 @@ def test_whatever_a_client_sends_is_a_request_or_a_request_error(text: str) -> N
     except RequestError as error:
         assert error.detail
     else:
-        assert isinstance(request, DslCommand | Cancel | Subscribe | Unsupported)
+        assert isinstance(request, DslCommand | ExecuteWorkflow | Cancel | Subscribe | Unsupported)
 
 
 # -- frames -------------------------------------------------------------------------------------------

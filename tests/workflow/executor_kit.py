@@ -11,6 +11,7 @@ import trio
 
 from praxis.access.principal import Principal
 from praxis.config.schema import Breaker
+from praxis.journal.journal import Journal
 from praxis.model.errors import PraxisError
 from praxis.model.run import RunRecord
 from praxis.model.tool import CallContext, Tool, ToolRef, ToolResult
@@ -30,13 +31,17 @@ class Network(Catalog):
     """Tools by full name, with what each of them does; those of agent `me` are local."""
 
     def __init__(
-        self, answers: dict[str, Answer | Exception], interchangeable: tuple[str, ...], annotations: dict[str, bool]
+        self,
+        answers: dict[str, Answer | Exception],
+        interchangeable: tuple[str, ...],
+        annotations: dict[str, bool],
+        schema: dict[str, Any],
     ) -> None:
         self.answers = answers
         self.asked: list[str] = []
         self.contexts: list[CallContext] = []
         refs = [ToolRef.parse(full) for full in answers]
-        more = {"inputSchema": SCHEMA, "annotations": annotations}
+        more = {"inputSchema": schema, "annotations": annotations}
         tools = [Tool(ref.agent or "", ref.source or "", {"name": ref.name, **more}) for ref in refs]
         remote = [(f"px-{tool.agent}", [tool]) for tool in tools if tool.agent != "me"]
         self.view = Snapshot([tool for tool in tools if tool.agent == "me"], remote, interchangeable)
@@ -86,12 +91,15 @@ def setting(
     annotations: dict[str, bool] = {},  # noqa: B006 - not changed
     *,
     max_concurrent: int = 2,
+    queue: int = 0,
     keep: int = 10,
+    schema: dict[str, Any] = SCHEMA,
+    journal: Journal | None = None,
     **answers: Answer | Exception,
 ) -> Setting:
     """`me_x` is the local tool ``fs/x``, `a_x` that of the agent `a`."""
     full = {"{}:fs/{}".format(*name.split("_")): answer for name, answer in answers.items()}
-    network, bus, metrics = Network(full, interchangeable, annotations), EventBus(clock=lambda: 0.0), Metrics()
+    network, bus, metrics = Network(full, interchangeable, annotations, schema), EventBus(clock=lambda: 0.0), Metrics()
     ids = iter(f"r{number}" for number in range(1, 100))
     executor = Executor(
         network,
@@ -102,6 +110,8 @@ def setting(
         keep=keep,
         clock=trio.current_time,
         new_id=lambda: next(ids),
+        queue=queue,
+        journal=journal,
     )
     return Setting(executor, network, bus, metrics)
 

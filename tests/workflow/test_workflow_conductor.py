@@ -50,7 +50,7 @@ class Setting:
 
     def __attrs_post_init__(self) -> None:
         planned = plan(parse(self.program))
-        routes = {step.id: Route(candidates(step.tool), "interchangeable") for step in planned.steps}
+        routes = {step.id: Route(candidates(step.tool), "interchangeable") for step in planned.calls()}
         self.run = Run("r1", self.program, "ann", planned, routes, 0.0)
 
     async def conduct(self) -> None:
@@ -248,15 +248,15 @@ async def test_a_run_tells_the_first_of_two_failures(autojump_clock: MockClock) 
 
 
 async def test_a_bug_ends_the_run_and_leaves_no_step_that_seems_to_run() -> None:
-    setting = Setting("PARALLEL { CALL a; CALL b }; CALL c", {"a": ValueError("secret"), "b": forever})
+    setting = Setting("PARALLEL { CALL a; CALL b }; CALL c", {"a": ValueError("very private"), "b": forever})
     with setting.watched() as events, pytest.raises(ExceptionGroup) as caught:
         await setting.conduct()
-    assert caught.group_contains(ValueError, match="secret")
+    assert caught.group_contains(ValueError, match="very private")
     assert setting.states == {"a": "failed", "b": "cancelled", "c": "skipped"}
     error = setting.step("a").error
     assert error is not None
     assert error.code == "internal"
-    assert "secret" not in str(events) + str(setting.run.record)
+    assert "very private" not in str(events) + str(setting.run.record)
 
 
 # -- who is asked ----------------------------------------------------------------------------------

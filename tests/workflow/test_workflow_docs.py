@@ -87,7 +87,7 @@ def test_the_plan_is_one_that_is_printed(capsys: pytest.CaptureFixture[str], mon
     answer = {"steps": [{"id": "s1", "tool": "paint", "after": [], "route": route}]}
     client = SimpleNamespace(request=lambda *_, **__: answer)
     monkeypatch.setattr(client_verbs, "_client", lambda *_: client)
-    options = SimpleNamespace(program="CALL paint", output="table", timeout=None)
+    options = SimpleNamespace(program="CALL paint", output="table", timeout=None, check=False, graph=False)
     client_verbs.plan(options)  # type: ignore[arg-type]
     assert capsys.readouterr().out in TEXT
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from praxis.dsl.parser import MAX_DEPTH, parse
-from praxis.dsl.program import Call, Parallel, Program, Sequence, Statement
+from praxis.dsl.program import Call, Parallel, Program, Sequence, Statement, inner
 from praxis.model.errors import PraxisError
 from praxis.model.plan import Argument, Plan
 from praxis.workflow.planner import MAX_EDGES, MAX_STEPS, plan
@@ -16,7 +16,7 @@ from praxis.workflow.planner import MAX_EDGES, MAX_STEPS, plan
 
 def graph(text: str) -> dict[str, set[str]]:
     """Each call's tool and the tools it waits for."""
-    steps = plan(parse(text)).steps
+    steps = list(plan(parse(text)).calls())
     tools = {step.id: step.tool for step in steps}
     return {step.tool: {tools[id] for id in step.after} for step in steps}
 
@@ -28,7 +28,7 @@ def refused(text: str) -> PraxisError:
 
 
 def test_a_step_keeps_what_the_call_says() -> None:
-    first, second = plan(parse("CALL a/b 1 --c 2 -> r\n  CALL d")).steps
+    first, second = plan(parse("CALL a/b 1 --c 2 -> r\n  CALL d")).calls()
     assert (first.id, first.tool, first.after, first.bind, first.line, first.column) == ("s1", "a/b", (), "r", 1, 1)
     assert first.arguments == (Argument(None, ("1",), 1, 10), Argument("c", ("2",), 1, 12))
     assert (second.id, second.tool, second.after, second.bind) == ("s2", "d", ("s1",), None)
@@ -183,9 +183,9 @@ def numbered(statement: Statement, ids: Iterator[int]) -> tuple[set[str], list[t
     """The ids of a statement's calls, and for each two parts of each block their ids and whether they are ordered."""
     if isinstance(statement, Call):
         return {f"s{next(ids)}"}, []
-    parts = statement.branches if isinstance(statement, Parallel) else statement.statements
+    parts = inner(statement)
     found = [numbered(part, ids) for part in parts]
-    pairs = [pair for _, inner in found for pair in inner]
+    pairs = [pair for _, more in found for pair in more]
     for (one, _), (other, _) in itertools.combinations(found, 2):
         pairs.append((one, other, isinstance(statement, Sequence)))
     return set().union(*(mine for mine, _ in found)), pairs

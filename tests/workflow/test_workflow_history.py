@@ -1,0 +1,226 @@
+"""Runs that go on: after the end of the agent, after a failure, after their steps were counted."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import trio
+
+from praxis.journal.journal import Journal
+from praxis.model.errors import PraxisError
+from praxis.model.run import RunRecord
+from praxis.model.tool import ToolResult
+from praxis.observe.metrics import Metrics
+from praxis.workflow.history import History
+from praxis.workflow.order import Order
+from tests.workflow.executor_kit import ANN, Setting, setting
+
+IDEMPOTENT = {"idempotentHint": True}
+
+
+@attrs.frozen
+class Life:
+    """An agent from its start to its end, with its journal."""
+
+    here: Setting
+    history: History
+    journal: Journal
+
+    async def states(self, run_id: str) -> dict[str, str]:
+        return {step.id: step.state for step in (await self.history.find(run_id)).steps}
+
+
+@asynccontextmanager
+async def life(path: Path, *, annotations: dict[str, bool] = {}, **answers: Any) -> AsyncIterator[Life]:  # noqa: B006
+    journal = Journal(path / "runs.db", keep=99, age=1e9, clock=trio.current_time, metrics=Metrics())
+    here = setting(annotations=annotations, journal=journal, **answers)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(journal.run)
+        yield Life(here, History(here.executor, here.network), journal)
+        nursery.cancel_scope.cancel()
+
+
+class Tape:
+    """Appends what it is asked; stops the world at one number, as a kill does."""
+
+    def __init__(self, stop_at: int | None = None, fail_at: int | None = None) -> None:
+        self.written: list[Any] = []
+        self.stop_at, self.fail_at = stop_at, fail_at
+        self.stopped = trio.Event()
+
+    async def __call__(self, arguments: dict[str, Any]) -> ToolResult:
+        await trio.lowlevel.checkpoint()
+        self.written.append(arguments["n"])
+        if arguments["n"] == self.stop_at:
+            self.stopped.set()
+            await trio.sleep_forever()
+        if arguments["n"] == self.fail_at:
+            return ToolResult.of_text("broken", is_error=True)
+        return ToolResult.of_text("", structured={"n": arguments["n"]})
+
+
+PROGRAM = "FOREACH n IN '[1,2,3]' { CALL tape ${n} -> r } -> all\nCALL tape ${all[2].n}"
+
+
+async def killed(path: Path, tape: Tape, program: str = PROGRAM, **more: Any) -> None:
+    """A run whose process ends in the middle: the journal's file is put aside at that moment and back afterwards."""
+    async with life(path, me_tape=tape, **more.pop("life", {})) as it, trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: it.here.executor.execute(program, ANN, order=Order(run_id="r", **more)))
+        await tape.stopped.wait()
+        saved = {
+            name: await trio.Path(path / name).read_bytes()
+            for name in ("runs.db", "runs.db-wal")
+            if await trio.Path(path / name).exists()
+        }
+        nursery.cancel_scope.cancel()
+    for name in ("runs.db", "runs.db-wal", "runs.db-shm"):
+        await trio.Path(path / name).unlink(missing_ok=True)
+        if name in saved:
+            await trio.Path(path / name).write_bytes(saved[name])
+
+
+async def test_a_run_goes_on_where_it_was_and_repeats_nothing_that_has_ended(tmp_path: Path) -> None:
+    await killed(tmp_path, Tape(stop_at=2))
+    tape = Tape()
+    async with life(tmp_path, annotations=IDEMPOTENT, me_tape=tape) as it:
+        assert (await it.history.find("r")).state == "interrupted"
+        before = await it.states("r")
+        assert (before["s2[0]"], before["s2[1]"]) == ("succeeded", "interrupted")
+        record = await it.history.resume("r", ANN, secrets={})
+        assert record.state == "succeeded", record.error
+        assert tape.written == [2, 3, 3]
+        assert await it.states("r") == {
+            "s3": "succeeded",
+            "s2[0]": "succeeded",
+            "s2[1]": "succeeded",
+            "s2[2]": "succeeded",
+        }
+        with pytest.raises(PraxisError, match="it is succeeded"):
+            await it.history.resume("r", ANN, secrets={})
+
+
+async def test_a_step_that_may_have_happened_is_repeated_on_demand_alone(tmp_path: Path) -> None:
+    await killed(tmp_path, Tape(stop_at=2))
+    tape = Tape()
+    async with life(tmp_path, me_tape=tape) as it:
+        with pytest.raises(PraxisError, match="whether it happened is not known") as caught:
+            await it.history.resume("r", ANN, secrets={})
+        assert (caught.value.code, caught.value.data["step"]) == ("conflict", "s2[1]")
+        assert (await it.history.find("r")).state == "interrupted"
+        assert tape.written == []
+        assert (await it.history.resume("r", ANN, secrets={}, repeat=True)).state == "succeeded"
+        assert tape.written == [2, 3, 3]
+
+
+async def test_runs_go_on_by_themselves_as_far_as_they_can(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    await killed(tmp_path, Tape(stop_at=2))
+    tape = Tape()
+    async with life(tmp_path, me_tape=tape) as it:
+        await it.history.resume_all()
+        assert "whether it happened is not known" in caplog.text
+        assert tape.written == []
+    async with life(tmp_path, annotations=IDEMPOTENT, me_tape=tape) as it:
+        await it.history.resume_all()
+        assert (await it.history.find("r")).state == "succeeded"
+
+
+async def test_a_run_that_needs_secrets_waits_for_them(tmp_path: Path) -> None:
+    program = "CALL tape 1\nCALL tape ${secrets.k}"
+    await killed(tmp_path, Tape(stop_at=1), program, secrets={"k": "5"})
+    text = b"".join([await path.read_bytes() async for path in _files(tmp_path)])
+    assert b"secrets.k" in text
+    assert b'"5"' not in text
+    tape = Tape()
+    async with life(tmp_path, annotations=IDEMPOTENT, me_tape=tape) as it:
+        await it.history.resume_all()
+        assert (await it.history.find("r")).state == "needs secrets"
+        with pytest.raises(PraxisError, match="needs secrets: k"):
+            await it.history.resume("r", ANN, secrets={})
+        assert (await it.history.resume("r", ANN, secrets={"k": "7"})).state == "succeeded"
+        assert tape.written == [1, 7]
+
+
+async def _files(path: Path) -> AsyncIterator[trio.Path]:
+    for entry in await trio.Path(path).iterdir():
+        yield entry
+
+
+async def test_an_ended_run_is_run_again_whole_or_from_where_it_failed(tmp_path: Path) -> None:
+    tape = Tape(fail_at=2)
+    async with life(tmp_path, me_tape=tape) as it:
+        first = await it.here.run(PROGRAM, order=Order({"p": 1}))
+        assert (first.state, tape.written) == ("failed", [1, 2])
+        tape.fail_at = None
+        second = await it.history.retry(first.id, ANN, secrets={}, from_failed=True)
+        assert (second.state, tape.written[2:], second.params) == ("succeeded", [2, 3, 3], {"p": 1})
+        assert second.id != first.id
+        third = await it.history.retry(first.id, ANN, secrets={})
+        assert (third.state, tape.written[5:]) == ("succeeded", [1, 2, 3, 3])
+    async with life(tmp_path, me_tape=tape) as it:
+        again = await it.history.find(second.id)
+        assert again == attrs.evolve(second, steps=again.steps)
+        assert {step.id: step.state for step in again.steps} == {step.id: step.state for step in second.steps}
+
+
+async def test_an_interrupted_run_can_be_cancelled_for_good(tmp_path: Path) -> None:
+    await killed(tmp_path, Tape(stop_at=2))
+    async with life(tmp_path, annotations=IDEMPOTENT, me_tape=Tape()) as it:
+        assert (await it.history.cancel("r")).state == "cancelled"
+        assert (await it.states("r"))["s2[1]"] == "cancelled"
+        for again in (it.history.cancel("r"), it.history.resume("r", ANN, secrets={})):
+            with pytest.raises(PraxisError) as caught:
+                await again
+            assert caught.value.code == "conflict"
+        await it.history.resume_all()
+        assert (await it.history.find("r")).state == "cancelled"
+
+
+async def test_runs_of_earlier_lives_are_listed_before_those_of_now(tmp_path: Path) -> None:
+    async def fine(arguments: dict[str, Any]) -> ToolResult:
+        await trio.lowlevel.checkpoint()
+        return ToolResult.of_text("fine")
+
+    async with life(tmp_path, me_x=fine) as it:
+        for number in range(3):
+            await it.here.run("CALL x", run_id=f"old{number}")
+    async with life(tmp_path, me_x=fine) as it:
+        await it.here.run("CALL x", run_id="new")
+        page, cursor = await it.history.page(limit=2)
+        rest, end = await it.history.page(limit=5, cursor=cursor)
+        assert [run.id for run in (*page, *rest)] == ["new", "old2", "old1", "old0"]
+        assert end is None
+        assert page[0].steps == 1
+        error = await it.here.refusal("CALL x", run_id="old1")
+        assert error.code == "conflict"
+        with pytest.raises(PraxisError) as caught:
+            await it.history.find("nope")
+        assert caught.value.code == "not_found"
+
+
+async def test_a_key_is_known_in_later_lives(tmp_path: Path) -> None:
+    tape = Tape()
+    records: list[RunRecord] = []
+    for _ in range(2):
+        async with life(tmp_path, me_tape=tape) as it:
+            records.append(await it.here.run("CALL tape 1", order=Order(key="k")))
+    assert records[0].id == records[1].id
+    assert tape.written == [1]
+
+
+async def test_what_the_journal_cannot_keep_has_not_happened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tape = Tape()
+    async with life(tmp_path, me_tape=tape) as it:
+
+        async def full(run_id: str, step: object) -> None:
+            await trio.lowlevel.checkpoint()
+            raise PraxisError("unavailable", "the journal cannot be used: disk full")
+
+        monkeypatch.setattr(it.journal, "step", full)
+        record = await it.here.run("CALL tape 1\nCALL tape 2")
+        assert record.error is not None
+        assert (record.state, record.error.code, tape.written) == ("failed", "unavailable", [])
