@@ -89,14 +89,14 @@ class Catalogue:
 
     def refuse(self, name: JSON) -> None:
         """Raises PraxisError for a tool that is not to be called though the server may have it."""
+        if not isinstance(name, str) or not (name in self._names or self._is_wanted(name)):
+            raise PraxisError("not_found", f"{self._server.name} has no tool {show(name)}")
         if name in self._held:
             raise PraxisError(
                 "denied",
                 f"{self._server.name}/{name} is held back: its definition is not what it was",
                 hint=f"praxis mcp approve {self._server.name} {name}",
             )
-        if not isinstance(name, str) or not (name in self._names or self._is_wanted(name)):
-            raise PraxisError("not_found", f"{self._server.name} has no tool {show(name)}")
 
     def approve(self, name: str | None) -> tuple[str, ...]:
         """Let a tool that is held back, or all of them, be what it is now; the names. Raises PraxisError."""
