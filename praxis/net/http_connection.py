@@ -125,13 +125,12 @@ class HttpConnection:
         """Read a request and have it answered. False when it was the last one."""
         try:
             self._request = None
-            request, body = await self._read_head()
+            request, size = await self._read_head()
             self._request, self.idle_since = request, math.inf
             if self._waiting.cancel_called:  # the server has closed the connection while this came
                 raise Gone
             self._check(request)
-            if self._http is not None:
-                body = await self._read_body(self._http, request)
+            body = await (self._read_size(size) if self._http is None else self._read_body(self._http, request))
         except h11.RemoteProtocolError as error:
             raise _fault(error) from None
         answer = Answer(request)
@@ -154,15 +153,15 @@ class HttpConnection:
 
     # -- reading ------------------------------------------------------------------------------------
 
-    async def _read_head(self) -> tuple[Head, bytes]:
-        """The head of the next request, and the body of an ordinary one; that of any other is still to be read."""
+    async def _read_head(self) -> tuple[Head, int]:
+        """The head of the next request, and the size of the body if it is an ordinary one."""
         if self._ahead:
             await trio.lowlevel.checkpoint()  # who sends many at once must not keep all others waiting
         else:
             await self.fill()
         if (ordinary := read_ordinary(self._ahead, self._terms.max_body)) is not None:
-            request, body, self._ahead = ordinary
-            return request, body
+            request, size, self._ahead = ordinary
+            return request, size
         http = self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
         http.receive_data(self._ahead)
         self._ahead = b""
@@ -170,7 +169,22 @@ class HttpConnection:
             if event is not h11.NEED_DATA:
                 raise Gone
             await self.fill()
-        return event, b""
+        return event, 0
+
+    async def _read_size(self, size: int) -> bytes:
+        """A body of a size that is known and allowed. Raises Refused for one that takes too long."""
+        come = bytearray(self._ahead)
+        if len(come) < size:
+            with trio.move_on_after(self._terms.body):
+                while len(come) < size:
+                    data = await self._read()
+                    if not data:
+                        raise Gone
+                    come += data
+            if len(come) < size:
+                raise self._too_slow()
+        self._ahead = bytes(come[size:])
+        return bytes(come[:size])
 
     async def _read_body(self, http: h11.Connection, request: Head) -> bytes:
         """The whole body. Raises Refused for one that is too large or takes too long."""
@@ -188,8 +202,11 @@ class HttpConnection:
                 await self.fill()
                 if self._take_body(http, body):
                     return bytes(body)
+        raise self._too_slow()
+
+    def _too_slow(self) -> Refused:
         detail = f"the body was not there within {self._terms.body:g} s"
-        raise Refused(408, PraxisError("timeout", detail, hint="send it all, and faster"))
+        return Refused(408, PraxisError("timeout", detail, hint="send it all, and faster"))
 
     def _take_body(self, http: h11.Connection, body: bytearray) -> bool:
         """Add what has come of the body; whether it is whole."""

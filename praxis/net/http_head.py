@@ -1,4 +1,4 @@
-"""An ordinary request that has come whole, as nearly all do: read at once, in a fifth of the time that h11 takes.
+"""The head of an ordinary request that has come whole, as nearly all do: read in a fifth of the time that h11 takes.
 
 It only ever says yes. Whatever is not ordinary, be it wrong, rare or not there yet, is for h11, which answers for what
 is a request and what is not (RFC 9112).
@@ -32,8 +32,9 @@ class Ordinary(NamedTuple):
 Head = h11.Request | Ordinary
 
 
-def read_ordinary(data: bytes, max_body: int) -> tuple[Ordinary, bytes, bytes] | None:
-    """The request at the start of `data`, its body and what comes behind it; None for one that is not ordinary."""
+def read_ordinary(data: bytes, max_body: int) -> tuple[Ordinary, int, bytes] | None:
+    """The head of the request at the start of `data`, the size of its body, and what has come behind the head; None for
+    one that is not ordinary."""
     head, end, rest = data.partition(b"\r\n\r\n")
     found = _HEAD.fullmatch(head) if end else None
     if found is None or found["method"] == b"CONNECT":
@@ -53,6 +54,6 @@ def read_ordinary(data: bytes, max_body: int) -> tuple[Ordinary, bytes, bytes] |
             return None
         headers.append((name, value))
     size = int(length or b"0")
-    if hosts != 1 or not size <= min(max_body, len(rest)):
+    if hosts != 1 or size > max_body:
         return None
-    return Ordinary(found["method"], found["target"], headers), rest[:size], rest[size:]
+    return Ordinary(found["method"], found["target"], headers), size, rest
