@@ -15,6 +15,8 @@ from praxis.model.errors import PraxisError
 
 ListenerKind = Literal["unix", "loopback", "network"]
 LOCAL = Principal("local", "local", "admin")
+READ = frozenset({b"host", b"origin", b"authorization"})
+"""The headers that an entrance looks at, in lower case."""
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[^\[\]:@/\s?#]+)(:(?P<port>[0-9]{1,5}))?")
 _UNSPECIFIED = ("0.0.0.0", "::", "")  # noqa: S104 - compared, not bound

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from praxis.access.entrance import Entrance
+from praxis.access.entrance import READ, Entrance
 from praxis.api.problem import problem_headers, status_of
 from praxis.model.errors import PraxisError
 from praxis.model.problem import problem_body
@@ -26,7 +26,11 @@ def guard(app: Any, entrance: Entrance) -> App:
     async def guarded(scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] == "http":
             try:
-                headers = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"])
+                headers = [
+                    (name.decode("latin-1"), value.decode("latin-1"))
+                    for name, value in scope["headers"]
+                    if name.lower() in READ  # decoding all would cost more than the check
+                ]
                 arrived = scope["server"][0] if scope.get("server") and entrance.listener != "unix" else ""
                 if scope["path"] not in OPEN:
                     scope[PRINCIPAL] = entrance.admit(headers, arrived=arrived)

@@ -73,7 +73,7 @@ class Tool:
         schema = self.definition.get("inputSchema")
         return schema if isinstance(schema, Mapping) else {}
 
-    @property
+    @cached_property
     def ref(self) -> ToolRef:
         """The full name, which means this tool everywhere in the network."""
         return ToolRef(self.name, self.source, self.agent)

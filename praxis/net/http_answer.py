@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-import h11
+from praxis.net.http_head import Head
 
 Header = tuple[bytes, bytes]
 
@@ -33,7 +33,7 @@ class Answer:
         keeps: another request may follow on the connection.
     """
 
-    def __init__(self, request: h11.Request | None = None) -> None:
+    def __init__(self, request: Head | None = None) -> None:
         self.started = self.over = False
         self.keeps = request is not None and request.http_version == b"1.1" and not _says_close(request.headers)
         self._chunks = request is not None and request.http_version == b"1.1"  # whether they are understood

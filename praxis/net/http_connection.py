@@ -1,4 +1,4 @@
-"""One connection of HTTP/1.1: h11 reads from a socket what an ASGI application is asked, in one task.
+"""One connection of HTTP/1.1: reads from a socket what an ASGI application is asked, in one task.
 
 A request is read whole before the application is called, so that it sees a whole one or none, and its answer is sent
 in as few pieces as the application gives. Nothing is read meanwhile unless the application asks whether the client is
@@ -24,6 +24,7 @@ import trio
 from praxis.model.errors import PraxisError
 from praxis.model.problem import CONTENT_TYPE, problem_body
 from praxis.net.http_answer import GO_ON, Answer
+from praxis.net.http_head import Head, read_ordinary
 
 logger = logging.getLogger(__name__)
 
@@ -98,8 +99,9 @@ class HttpConnection:
         self._terms = terms
         self._stopping = stopping
         self._dates = dates
-        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
-        self._request: h11.Request | None = None
+        self._ahead = b""  # what has come of the next request
+        self._http: h11.Connection | None = None  # reads a request that is not ordinary
+        self._request: Head | None = None
         self._waiting = trio.CancelScope()
         self._client, self._server = (_address(name) for name in (stream.socket.getpeername, stream.socket.getsockname))
 
@@ -121,15 +123,14 @@ class HttpConnection:
 
     async def _serve_one(self) -> bool:
         """Read a request and have it answered. False when it was the last one."""
-        http = self._http
         try:
             self._request = None
-            request = self._request = await self._read_head()
-            self.idle_since = math.inf
+            request, size = await self._read_head()
+            self._request, self.idle_since = request, math.inf
             if self._waiting.cancel_called:  # the server has closed the connection while this came
                 raise Gone
             self._check(request)
-            body = await self._read_body(request)
+            body = await (self._read_size(size) if self._http is None else self._read_body(self._http, request))
         except h11.RemoteProtocolError as error:
             raise _fault(error) from None
         answer = Answer(request)
@@ -145,47 +146,71 @@ class HttpConnection:
             return False
         if exchange.lost or not answer.keeps or self._stopping.is_set():
             return False
-        sent_ahead, _ = http.trailing_data
-        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
-        if sent_ahead:
-            self._http.receive_data(sent_ahead)
+        if self._http is not None:
+            self._ahead, _ = self._http.trailing_data
+            self._http = None
         return True
 
     # -- reading ------------------------------------------------------------------------------------
 
-    async def _read_head(self) -> h11.Request:
-        event = self._http.next_event()
-        if type(event) is h11.Request:
+    async def _read_head(self) -> tuple[Head, int]:
+        """The head of the next request, and the size of the body if it is an ordinary one."""
+        if self._ahead:
             await trio.lowlevel.checkpoint()  # who sends many at once must not keep all others waiting
-        while type(event) is not h11.Request:
+        else:
+            await self.fill()
+        if (ordinary := read_ordinary(self._ahead, self._terms.max_body)) is not None:
+            request, size, self._ahead = ordinary
+            return request, size
+        http = self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
+        http.receive_data(self._ahead)
+        self._ahead = b""
+        while type(event := http.next_event()) is not h11.Request:
             if event is not h11.NEED_DATA:
                 raise Gone
             await self.fill()
-            event = self._http.next_event()
-        return event
+        return event, 0
 
-    async def _read_body(self, request: h11.Request) -> bytes:
+    async def _read_size(self, size: int) -> bytes:
+        """A body of a size that is known and allowed. Raises Refused for one that takes too long."""
+        come = bytearray(self._ahead)
+        if len(come) < size:
+            with trio.move_on_after(self._terms.body):
+                while len(come) < size:
+                    data = await self._read()
+                    if not data:
+                        raise Gone
+                    come += data
+            if len(come) < size:
+                raise self._too_slow()
+        self._ahead = bytes(come[size:])
+        return bytes(come[:size])
+
+    async def _read_body(self, http: h11.Connection, request: Head) -> bytes:
         """The whole body. Raises Refused for one that is too large or takes too long."""
         limit = self._terms.max_body
         announced = next((value for name, value in request.headers if name == b"content-length"), b"0")
         if int(announced) > limit:
             raise Refused(413, _too_large(f"a body of {int(announced)} bytes; {limit} are allowed"))
         body = bytearray()  # one piece: a client may send it byte by byte
-        if self._take_body(body):
+        if self._take_body(http, body):
             return bytes(body)
         with trio.move_on_after(self._terms.body):
-            if self._http.they_are_waiting_for_100_continue:
+            if http.they_are_waiting_for_100_continue:
                 await self.write(GO_ON)
             while True:
                 await self.fill()
-                if self._take_body(body):
+                if self._take_body(http, body):
                     return bytes(body)
-        detail = f"the body was not there within {self._terms.body:g} s"
-        raise Refused(408, PraxisError("timeout", detail, hint="send it all, and faster"))
+        raise self._too_slow()
 
-    def _take_body(self, body: bytearray) -> bool:
+    def _too_slow(self) -> Refused:
+        detail = f"the body was not there within {self._terms.body:g} s"
+        return Refused(408, PraxisError("timeout", detail, hint="send it all, and faster"))
+
+    def _take_body(self, http: h11.Connection, body: bytearray) -> bool:
         """Add what has come of the body; whether it is whole."""
-        while (event := self._http.next_event()) is not h11.NEED_DATA:
+        while (event := http.next_event()) is not h11.NEED_DATA:
             if type(event) is not h11.Data:
                 return True
             body += event.data
@@ -195,11 +220,14 @@ class HttpConnection:
         return False
 
     async def fill(self) -> int:
-        """Wait for bytes and give them to the parser; how many. Raises Gone when there are no more."""
+        """Wait for bytes and take them; how many. Raises Gone when there are no more."""
         data = await self._read()
         if not data:
             raise Gone
-        self._http.receive_data(data)
+        if self._http is None:
+            self._ahead += data
+        else:
+            self._http.receive_data(data)
         return len(data)
 
     async def _read(self) -> bytes:
@@ -210,7 +238,7 @@ class HttpConnection:
                 return os.read(number, READ_SIZE)
         raise Gone  # the server has closed it
 
-    def _check(self, request: h11.Request) -> None:
+    def _check(self, request: Head) -> None:
         """That it is a request that is answered here. Raises Refused."""
         if request.http_version not in (b"1.1", b"1.0"):
             version = request.http_version.decode()
@@ -220,7 +248,7 @@ class HttpConnection:
             hint = "take it out of the proxies that the client uses"
             raise Refused(501, PraxisError("invalid", "this agent is no proxy", hint=hint))
 
-    def _scope(self, request: h11.Request) -> Scope:
+    def _scope(self, request: Head) -> Scope:
         path, _, query = request.target.partition(b"?")
         return {
             "type": "http",

@@ -26,6 +26,10 @@ class Pending:
         if self.done:
             return
         self.value, self.error, self.done = value, error, True
+        self.wake()
+
+    def wake(self) -> None:
+        """Let whoever waits go, with an answer or without."""
         if self._task is not None:
             reschedule(self._task)
             self._task = None

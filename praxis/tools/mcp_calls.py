@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 
 import trio
@@ -16,18 +17,21 @@ MAX_ASKS = 16
 """Questions of one server that wait for an answer; a person has one at a time. More are refused."""
 
 
-class Call(Pending):
-    """One request. `what` names it in errors, `scope` is its time limit, `asks` what the server asks during it."""
+class Call(Pending, ABC):
+    """One request. `what` names it in errors, `timeout` is its time limit, `asks` what the server asks during it."""
 
-    __slots__ = ("asks", "context", "scope", "timeout", "what")
+    __slots__ = ("asks", "context", "timeout", "what")
 
-    def __init__(self, what: str, context: CallContext | None, scope: trio.CancelScope, timeout: float) -> None:
+    def __init__(self, what: str, context: CallContext | None, timeout: float) -> None:
         super().__init__()
         self.what = what
         self.context = context
-        self.scope = scope
         self.timeout = timeout
         self.asks: list[trio.CancelScope] = []
+
+    @abstractmethod
+    def end_at(self, deadline: float) -> None:
+        """Its time is up then, and not when it was before."""
 
     def end_asks(self) -> None:
         """The call is over, and so is what the server asks for it."""
@@ -78,12 +82,12 @@ class Questions:
         with trio.CancelScope() as scope:
             if owner is not None:
                 owner.asks.append(scope)
-                owner.scope.deadline = trio.current_time() + ASK_LIMIT + owner.timeout
+                owner.end_at(trio.current_time() + ASK_LIMIT + owner.timeout)
             line = await answer_line(self._session, asked, context, self._upward)
         self._waiting -= 1
         if owner is not None:
             owner.asks.remove(scope)
             if not owner.done and not owner.asks:
-                owner.scope.deadline = trio.current_time() + owner.timeout
+                owner.end_at(trio.current_time() + owner.timeout)
         over = "the call that it belongs to is over"
         self._send(line or self._session.refuse(asked, jsonrpc.INTERNAL_ERROR, over))

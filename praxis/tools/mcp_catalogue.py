@@ -36,6 +36,7 @@ class Catalogue:
         self._on_change = on_change
         self._held: dict[str, Tool] = {}
         self._headers: dict[str, tuple[ParamHeader, ...]] = {}
+        self._names: frozenset[str] = frozenset()  # of the tools that are there
         self._structured: frozenset[str] = frozenset()
         self._listed: Sequence[Mapping[str, JSON]] = ()
         self._checks_headers = False
@@ -77,6 +78,7 @@ class Catalogue:
             else:
                 held[name] = tool
         self._held = held
+        self._names = frozenset(tools)
         self._structured = frozenset(name for name, tool in tools.items() if tool.definition.get("outputSchema"))
         self._pins.save()
         return self._replace(tuple(tools.values()))
@@ -87,14 +89,14 @@ class Catalogue:
 
     def refuse(self, name: JSON) -> None:
         """Raises PraxisError for a tool that is not to be called though the server may have it."""
+        if not isinstance(name, str) or not (name in self._names or self._is_wanted(name)):
+            raise PraxisError("not_found", f"{self._server.name} has no tool {show(name)}")
         if name in self._held:
             raise PraxisError(
                 "denied",
                 f"{self._server.name}/{name} is held back: its definition is not what it was",
                 hint=f"praxis mcp approve {self._server.name} {name}",
             )
-        if not isinstance(name, str) or not self._is_wanted(name):
-            raise PraxisError("not_found", f"{self._server.name} has no tool {show(name)}")
 
     def approve(self, name: str | None) -> tuple[str, ...]:
         """Let a tool that is held back, or all of them, be what it is now; the names. Raises PraxisError."""

@@ -11,15 +11,16 @@ there is one, or if all that are under way are of one session; else a question i
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import trio
 from trio.abc import ReceiveStream, SendStream
 
 from praxis.model.errors import PraxisError
 from praxis.model.tool import JSON, CallContext
-from praxis.tools.mcp_calls import Call, Questions, find_owner
+from praxis.tools.mcp_calls import Questions, find_owner
 from praxis.tools.mcp_connection import Places, Upward, outcome, tell_log, tell_progress
+from praxis.tools.mcp_deadlines import Deadlines, TimedCall
 from praxis.tools.mcp_outbox import Line, Outbox
 from praxis.wire import mcp
 from praxis.wire.mcp import ClientSession
@@ -35,15 +36,15 @@ NEVER_CANCELLED = frozenset({"initialize", "server/discover"})
 """The specification forbids it for the first, and the second was not understood by whoever does not answer it."""
 
 
-class _Call(Call):
+class _Call(TimedCall):
     """`line` is where its request waits to be sent."""
 
     __slots__ = ("line",)
 
     def __init__(
-        self, what: str, line: Line, context: CallContext | None, scope: trio.CancelScope, timeout: float
+        self, what: str, line: Line, context: CallContext | None, timeout: float, deadlines: Deadlines
     ) -> None:
-        super().__init__(what, context, scope, timeout)
+        super().__init__(what, context, timeout, deadlines)
         self.line = line
 
 
@@ -68,6 +69,7 @@ class McpClient:
         self._outbox = Outbox(stdin)
         self.places = Places(max_calls)
         self._calls: dict[int, _Call] = {}
+        self._deadlines = Deadlines(self._calls)
         self._upward = upward
         self._questions = Questions(session, upward, self._outbox.put_urgent)
         self._scope = trio.CancelScope()
@@ -79,6 +81,7 @@ class McpClient:
             with self._scope:
                 async with trio.open_nursery() as self._nursery:
                     self._nursery.start_soon(self._write)
+                    self._nursery.start_soon(self._deadlines.run)
                     await self._read()
                     self._nursery.cancel_scope.cancel()
         finally:
@@ -107,46 +110,52 @@ class McpClient:
         context: CallContext | None = None,
         meta: Mapping[str, JSON] | None = None,
     ) -> JSON:
-        call: _Call | None = None
-        with trio.move_on_after(timeout) as scope:
-            if timeout != math.inf:
-                await self.places.take()
+        deadline = trio.current_time() + timeout
+        if timeout != math.inf and not self.places.take_free():
+            await self._wait_until(deadline, self.places.take, what, timeout)
+        try:
+            if self._outbox.full:
+                await self._wait_until(deadline, self._outbox.wait_room, what, timeout)
+            if not self.open:
+                raise self._unavailable(self._reason, delivered=False, data={})
+            progress = context is not None and context.on_progress is not None
             try:
-                if self._outbox.full:
-                    await self._outbox.wait_room()
-                if not self.open:
-                    raise self._unavailable(self._reason, delivered=False, data={})
-                progress = context is not None and context.on_progress is not None
-                try:
-                    id, data = self.session.request(method, params, progress=progress, meta=meta)
-                except (ValueError, TypeError, RecursionError) as error:
-                    raise PraxisError("invalid", f"{what}: not JSON: {error}", where="arguments") from None
-                call = self._calls[id] = _Call(what, self._outbox.put(data), context, scope, timeout)
-                try:
-                    await call.wait()
-                except trio.Cancelled:
-                    if not call.done:
-                        late = trio.current_time() >= scope.deadline
-                        await self._give_up(id, call, method, "time is up" if late else "cancelled by the caller")
-                    raise
-                finally:
-                    del self._calls[id]
-                    call.end_asks()
+                id, data = self.session.request(method, params, progress=progress, meta=meta)
+            except (ValueError, TypeError, RecursionError) as error:
+                raise PraxisError("invalid", f"{what}: not JSON: {error}", where="arguments") from None
+            call = self._calls[id] = _Call(what, self._outbox.put(data), context, timeout, self._deadlines)
+            call.end_at(deadline)
+            try:
+                await call.wait()
+                if not call.done:
+                    await self._give_up(id, call, method, "time is up")
+            except trio.Cancelled:
+                if not call.done:
+                    await self._give_up(id, call, method, "cancelled by the caller")
+                raise
             finally:
-                if timeout != math.inf:
-                    self.places.leave()
-        if call is None or not call.done:
-            delivered = call is not None and call.line.started
-            waited = (
-                "" if delivered else "; it could not even be sent, with so many calls or a server that does not read"
-            )
-            raise PraxisError("timeout", f"{what}: no answer within {timeout:g} s{waited}", delivered=delivered)
+                del self._calls[id]
+                call.end_asks()
+        finally:
+            if timeout != math.inf:
+                self.places.leave()
+        if not call.done:
+            raise _late(what, timeout, delivered=call.line.started)
         if call.error is not None:
             raise call.error
         return call.value
 
     async def notify(self, line: bytes) -> None:
         self._outbox.put_urgent(line)
+
+    async def _wait_until(
+        self, deadline: float, wait: Callable[[], Awaitable[None]], what: str, timeout: float
+    ) -> None:
+        """Wait for what a request needs before it is made. Raises PraxisError("timeout")."""
+        with trio.CancelScope(deadline=deadline) as patience:
+            await wait()
+        if patience.cancelled_caught:
+            raise _late(what, timeout, delivered=False)
 
     async def _give_up(self, id: int, call: _Call, method: str, reason: str) -> None:
         if self._outbox.withdraw(call.line) or method in NEVER_CANCELLED or not self.open:
@@ -200,3 +209,8 @@ class McpClient:
 
     def _unavailable(self, detail: str, *, delivered: bool, data: dict[str, JSON]) -> PraxisError:
         return PraxisError("unavailable", f"MCP server {self._server}: {detail}", delivered=delivered, data=data)
+
+
+def _late(what: str, timeout: float, *, delivered: bool) -> PraxisError:
+    waited = "" if delivered else "; it could not even be sent, with so many calls or a server that does not read"
+    return PraxisError("timeout", f"{what}: no answer within {timeout:g} s{waited}", delivered=delivered)

@@ -98,10 +98,15 @@ class Places:
         self._free = places
         self._queue = trio.lowlevel.ParkingLot()
 
-    async def take(self) -> None:
+    def take_free(self) -> bool:
+        """Take a place if there is one; whether there was."""
         if self._free > 0 and not self._queue:
             self._free -= 1
-        else:
+            return True
+        return False
+
+    async def take(self) -> None:
+        if not self.take_free():
             await self._queue.park()  # whoever leaves gives its place on
 
     @property

@@ -54,13 +54,17 @@ ToolHeaders = Callable[[str], Sequence[ParamHeader]]
 
 
 class _Call(Call):
-    """`sent` once the server may have got it."""
+    """`scope` is what it runs in, `sent` once the server may have got it."""
 
-    __slots__ = ("sent",)
+    __slots__ = ("scope", "sent")
 
     def __init__(self, what: str, context: CallContext | None, scope: trio.CancelScope, timeout: float) -> None:
-        super().__init__(what, context, scope, timeout)
+        super().__init__(what, context, timeout)
+        self.scope = scope
         self.sent = False
+
+    def end_at(self, deadline: float) -> None:
+        self.scope.deadline = deadline
 
 
 class McpHttp:

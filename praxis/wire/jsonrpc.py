@@ -6,6 +6,7 @@ Lines end with ``\\n`` and with nothing else: JSON text may hold U+2028, U+2029 
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections.abc import Mapping
@@ -147,7 +148,8 @@ def parse(line: bytes) -> list[Message]:
     included.
     """
     try:
-        value = _DECODER.decode(line.decode("utf-8-sig", "replace"))
+        # The codec "utf-8-sig" would do, but is written in Python: it takes a third as long as reading the JSON.
+        value = _DECODER.decode(line.removeprefix(codecs.BOM_UTF8).decode("utf-8", "replace"))
         if _SURROGATE.search(line):
             value = json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
     except MessageError:

@@ -75,11 +75,8 @@ class Catalog:
     def snapshot(self) -> Snapshot:
         """The present view; the same one until a tool or a peer comes or goes."""
         seen = (self._registry.tools(), self._peers.owners())
-        if (
-            self._snapshot is None
-            or self._seen is None
-            or any(a is not b for a, b in zip(seen, self._seen, strict=True))
-        ):
+        known = self._seen
+        if self._snapshot is None or known is None or seen[0] is not known[0] or seen[1] is not known[1]:
             self._seen = seen
             self._owners = {owner.peer_id: owner for owner in seen[1]}
             homes: dict[PeerId | None, Home] = {owner.peer_id: self._home_of(owner) for owner in seen[1]}

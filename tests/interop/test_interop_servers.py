@@ -14,6 +14,7 @@ from praxis.config.schema import McpServer
 from praxis.model.errors import PraxisError
 from praxis.tools.mcp_source import McpSource
 from tests.interop.interop_kit import Answers, free_port, full, node_servers, python_servers, running, source_of
+from tests.interop.sdks import python_sdk
 
 pytestmark = full
 
@@ -64,8 +65,27 @@ async def test_memory(tmp_path: Path) -> None:
     assert "Anna" in (tmp_path / "memory.json").read_text()
 
 
-SDK_SERVER = str(Path(__file__).with_name("sdk_server.py"))
+SDK_SERVERS = {"1": Path(__file__).with_name("sdk_server_1.py"), "2": Path(__file__).with_name("sdk_server.py")}
 PATHS = {"streamable-http": "/mcp", "sse": "/sse"}
+
+
+@asynccontextmanager
+async def sdk(python: Path, major: str, transport: str, protocol: Any = "auto") -> AsyncIterator[McpSource]:
+    """A source of a server that is written with this major version of the official SDK, as `python` has it."""
+    program = str(SDK_SERVERS[major])
+    more: dict[str, Any] = {"protocol": protocol, "ask": ("sampling", "elicitation")}
+    if transport == "stdio":
+        async with source_of(McpServer("sdk", command=str(python), args=(program, "stdio"), **more)) as source:
+            yield source
+        return
+    port = free_port()
+    kind: Any = "sse" if transport == "sse" else "http"
+    url = f"http://127.0.0.1:{port}{PATHS[transport]}"
+    async with (
+        running(python, program, transport, str(port), env={}),
+        source_of(McpServer("sdk", transport=kind, url=url, **more)) as source,
+    ):
+        yield source
 
 
 @pytest.mark.parametrize(
@@ -79,20 +99,24 @@ PATHS = {"streamable-http": "/mcp", "sse": "/sse"}
     ],
 )
 async def test_the_official_python_sdk(transport: str, protocol: Any, modern: bool) -> None:
-    python = python_servers() / "python"
-    if transport == "stdio":
-        program = McpServer("sdk", command=str(python), args=(SDK_SERVER, "stdio"), protocol=protocol)
-        async with source_of(program) as source:
-            await _use_sdk(source, modern)
-        return
-    port = free_port()
-    kind: Any = "sse" if transport == "sse" else "http"
-    url = f"http://127.0.0.1:{port}{PATHS[transport]}"
-    async with (
-        running(python, SDK_SERVER, transport, str(port), env={}),
-        source_of(McpServer("sdk", transport=kind, url=url, protocol=protocol)) as source,
-    ):
+    async with sdk(python_servers() / "python", "2", transport, protocol) as source:
         await _use_sdk(source, modern)
+        with pytest.raises(PraxisError) as caught:
+            await source.request("resources/read", {"uri": "a://b"}, Answers().context)
+        assert caught.value.data["jsonrpc"]["code"] == -32602
+
+
+@pytest.mark.parametrize("transport", ["stdio", "streamable-http", "sse"])
+async def test_the_official_python_sdk_1(transport: str) -> None:
+    async with sdk(python_sdk("1"), "1", transport) as source:
+        assert source.state().protocol == "2025-11-25"
+        await _use_sdk(source, modern=False)
+        answers = Answers()
+        assert (await source.call("questions", {}, answers.context)).text == "accept sampled"
+        assert answers.asked == ["elicitation/create", "sampling/createMessage"]
+        with pytest.raises(PraxisError) as caught:
+            await source.request("resources/read", {"uri": "a://b"}, answers.context)
+        assert caught.value.data["jsonrpc"]["message"] == "Unknown resource: a://b"
 
 
 async def _use_sdk(source: McpSource, modern: bool) -> None:
@@ -103,9 +127,6 @@ async def _use_sdk(source: McpSource, modern: bool) -> None:
     assert (await source.call("steps", {}, answers.context)).text == "done"
     assert [told["progress"] for told in answers.progress] == [1, 2]
     assert await source.request("prompts/list", {}, answers.context)
-    with pytest.raises(PraxisError) as caught:
-        await source.request("resources/read", {"uri": "a://b"}, answers.context)
-    assert caught.value.data["jsonrpc"]["code"] == -32602
 
 
 @asynccontextmanager

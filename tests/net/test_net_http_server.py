@@ -72,6 +72,16 @@ async def test_over_a_unix_socket(tmp_path: Path) -> None:
         assert (await client.get("/b"))[2] == b"GET /b "
 
 
+async def test_a_body_comes_after_its_head_and_before_the_next_request() -> None:
+    async with serving(echo) as server, client_of(server) as client:
+        head = b"POST /a HTTP/1.1\r\n" + HOST + b"Content-Length: 4\r\n\r\n"
+        for piece in (head, b"ab", b"c", b"d" + get(b"Connection: close", path=b"/b")):
+            await client.stream.send_all(piece)
+            await trio.sleep(0.01)
+        said = await everything(client.stream)
+        assert 0 < said.index(b"POST /a abcd") < said.index(b"GET /b ")
+
+
 @pytest.mark.parametrize("chunked", [False, True])
 async def test_a_body_of_exactly_the_limit_passes(chunked: bool) -> None:
     async with serving(echo) as server, client_of(server) as client:

@@ -173,3 +173,11 @@ def test_all_sources_of_an_agent(tmp_path: Path) -> None:
         sources._teller("a")("echo", True)
         (event,) = events.receive_nowait().events
         assert dict(event.fields) == {"source": "a", "tool": "echo", "held": True}
+
+
+@pytest.mark.parametrize("name", [["echo"], {}, None, 5])
+async def test_what_is_no_name_is_not_found(autojump_clock: MockClock, name: Any) -> None:
+    async with running() as setting:
+        with pytest.raises(PraxisError, match="fake has no tool") as caught:
+            await setting.source.request("tools/call", {"name": name}, CallContext("t"))
+        assert caught.value.code == "not_found"
