@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from praxis.wire.frames import END, MAX_PAYLOAD, ProtocolError
+from praxis.wire.frames import DATA, END, MAX_PAYLOAD, ProtocolError
 
 INITIAL_CREDIT = 1024 * 1024
 """Bytes of a body that may be under way unread: enough for 1 Gbit/s at 8 ms, a quarter of the default message limit."""
@@ -91,29 +91,36 @@ class IncomingBodies:
 
 @attrs.define
 class Outgoing:
-    """A body to send, in parts that are never put together. `announce` queues the frame that announces it."""
+    """A body to send, in parts that are never put together. `announce` queues the frame that announces it.
+
+    A part that is a str has only ASCII: it is encoded chunk by chunk as it leaves, and never held twice.
+    """
 
     announce: Callable[[], None]
-    parts: deque[memoryview]
+    parts: deque[bytes | str]
     left: int
     credit: int = INITIAL_CREDIT
+    _at: int = 0
+    """How much of the first part has been given."""
 
     @property
     def sendable(self) -> int:
         """Bytes that may be sent now."""
         return min(self.credit, self.left)
 
-    def chunk(self, most: int) -> memoryview:
-        """The next bytes of the body, `most` at most and no more than may be sent."""
-        part = self.parts[0]
-        size = min(most, self.sendable, len(part))
-        if size == len(part):
+    def chunk(self, most: int) -> bytes | memoryview:
+        """The next bytes of the body, `most` at most and no more than may be sent; empty when that is none."""
+        if not self.left:
+            return b""
+        part, begin = self.parts[0], self._at
+        size = min(most, self.credit, len(part) - begin)
+        self._at += size
+        if self._at == len(part):
             self.parts.popleft()
-        else:
-            self.parts[0] = part[size:]
+            self._at = 0
         self.left -= size
         self.credit -= size
-        return part[:size]
+        return part[begin : begin + size].encode() if isinstance(part, str) else memoryview(part)[begin : begin + size]
 
 
 class OutgoingBodies:
@@ -157,20 +164,26 @@ class OutgoingBodies:
                 break
         return False
 
-    def put_chunks(self, put: Callable[[int, memoryview, int], None]) -> list[int]:
-        """Give chunks of all bodies in turn to ``put(stream, chunk, flags)``, as their credit and BULK allow.
+    def put_chunks(self, put: Callable[[int, int, bytes | memoryview, int], None]) -> list[int]:
+        """Give up to BULK bytes of bodies to ``put(DATA, stream, payload, flags)``, as their credit allows.
 
-        Returns the streams whose body has been given whole.
+        Each time the body goes first that has waited longest, and may have all the room. Returns the streams whose body
+        has been given whole.
         """
         room, done = BULK, []
-        while room > 0 and self.ready:
-            for stream, outgoing in list(self._sending.items()):
-                if room <= 0 or not outgoing.sendable:
-                    continue
-                chunk = outgoing.chunk(min(MAX_PAYLOAD, room))
+        while room > 0 and (stream := self._next()) is not None:
+            outgoing = self._sending[stream] = self._sending.pop(stream)
+            while room > 0 and (chunk := outgoing.chunk(min(MAX_PAYLOAD, room))):
                 room -= len(chunk)
-                put(stream, chunk, 0 if outgoing.left else END)
-                if not outgoing.left:
-                    done.append(stream)
-                    self.drop(stream)
+                put(DATA, stream, chunk, 0 if outgoing.left else END)
+            if not outgoing.left:
+                done.append(stream)
+                self.drop(stream)
         return done
+
+    def _next(self) -> int | None:
+        """The stream whose turn it is."""
+        for stream, outgoing in self._sending.items():
+            if outgoing.credit and outgoing.left:
+                return stream
+        return None
