@@ -24,25 +24,21 @@ class Incoming:
 
     head: dict[str, Any]
     size: int
+    content: memoryview
+    """As long as was announced from the start: to let it grow costs more than all else."""
     received: int = 0
     credit: int = INITIAL_CREDIT
-    content: bytearray = attrs.field(init=False)
-    """As long as was announced from the start: to let it grow costs more than all else, and what was not received yet
-    takes no memory, since the system gives pages when they are written."""
     _uncredited: int = 0
 
-    def __attrs_post_init__(self) -> None:
-        self.content = bytearray(self.size)
-
     def receive(self, payload: memoryview) -> int:
-        """Take one DATA frame in; returns the credit to grant for it, 0 for none yet. Raises ProtocolError."""
+        """Take some DATA in; returns the credit to grant for it, 0 for none yet. Raises ProtocolError."""
         begin, self.received = self.received, self.received + len(payload)
         self.credit -= len(payload)
         self._uncredited += len(payload)
         if self.credit < 0 or self.received > self.size:
             raise ProtocolError("credit", "more DATA than was announced or allowed")
         self.content[begin : self.received] = payload
-        if self._uncredited < INITIAL_CREDIT // 2:
+        if self._uncredited < INITIAL_CREDIT // 2 or self.credit >= self.size - self.received:
             return 0
         grant, self._uncredited = self._uncredited, 0
         self.credit += grant
@@ -55,6 +51,7 @@ class IncomingBodies:
     def __init__(self) -> None:
         self._open = 0
         self._tolerated = 0
+        self._spare = memoryview(b"")
 
     def begin(self, head: dict[str, Any]) -> Incoming:
         """Raises ProtocolError for a size that is none, and for one body too many."""
@@ -64,19 +61,28 @@ class IncomingBodies:
         if self._open >= MAX_BODIES:
             raise ProtocolError("bodies", f"more than {MAX_BODIES} bodies under way")
         self._open += 1
-        return Incoming(head, size)
+        spare, self._spare = self._spare, memoryview(b"")
+        return Incoming(head, size, spare[:size] if len(spare) >= size else memoryview(bytearray(size)))
 
-    def end(self, incoming: Incoming) -> bytearray:
-        """The whole body. Raises ProtocolError when it is not as long as was announced."""
-        self._open -= 1
+    def end(self, incoming: Incoming) -> memoryview:
+        """The whole body, to be read at once: its memory may serve the next one.
+
+        Raises ProtocolError when it is not as long as was announced.
+        """
+        self._close(incoming)
         if incoming.received != incoming.size:
             raise ProtocolError("body", f"a body of {incoming.received} bytes, announced as {incoming.size}")
         return incoming.content
 
     def give_up(self, incoming: Incoming) -> None:
         """Nobody waits for this body any more; its sender may use up the credit it has."""
-        self._open -= 1
+        self._close(incoming)
         self._tolerated += incoming.credit
+
+    def _close(self, incoming: Incoming) -> None:
+        """Keep its memory for the next body as long as others are under way: fresh memory costs more than a copy."""
+        self._open -= 1
+        self._spare = incoming.content if self._open else memoryview(b"")
 
     def tolerate(self, size: int) -> None:
         """DATA of this size may come for a body that was refused when it was announced."""

@@ -1,10 +1,10 @@
-"""Bodies on their way: whose turn it is, and what of them is held."""
+"""Bodies on their way: whose turn it is, what credit is granted, and what memory they take."""
 
 from __future__ import annotations
 
 from collections import deque
 
-from praxis.wire.bodies import BULK, INITIAL_CREDIT, MAX_BODIES, Outgoing, OutgoingBodies
+from praxis.wire.bodies import BULK, INITIAL_CREDIT, MAX_BODIES, IncomingBodies, Outgoing, OutgoingBodies
 from praxis.wire.frames import DATA, END, MAX_PAYLOAD
 
 
@@ -76,3 +76,27 @@ def test_one_more_body_is_announced_when_one_has_left() -> None:
         sender.add(stream, b"x")
     assert len(sender.announced) == MAX_BODIES
     assert sender.take() == sender.announced == list(range(MAX_BODIES + 1))
+
+
+def test_no_credit_is_granted_that_the_body_does_not_need() -> None:
+    step = INITIAL_CREDIT // 2
+    incoming = IncomingBodies().begin({"b": 4 * step})
+    piece = memoryview(bytes(step))
+    assert [incoming.receive(piece) for _ in range(4)] == [step, step, 0, 0]
+
+
+def test_the_memory_of_a_body_serves_the_next_while_others_are_under_way() -> None:
+    bodies = IncomingBodies()
+    other, first = bodies.begin({"b": 10}), bodies.begin({"b": 8})
+    first.receive(memoryview(b"12345678"))
+    memory = bodies.end(first)
+    second = bodies.begin({"b": 5})
+    assert second.content.obj is memory.obj
+    second.receive(memoryview(b"abcde"))
+    assert bytes(bodies.end(second)) == b"abcde"
+    larger = bodies.begin({"b": 9})
+    assert larger.content.obj is not memory.obj
+    bodies.give_up(larger)
+    bodies.give_up(other)
+    alone = bodies.begin({"b": 5})
+    assert all(alone.content.obj is not earlier.content.obj for earlier in (other, first, second, larger))
