@@ -17,6 +17,8 @@ from trio.lowlevel import checkpoint, wait_readable, wait_writable
 
 RECEIVE = 256 * 1024
 """Bytes per read from the socket: one read brings what a busy line has, without a buffer that matters."""
+RECORD = 16 * 1024
+"""Most bytes of one TLS record. A read gives no more, and Python makes room first for as many as it is asked for."""
 BURST = 4
 """Reads in a row without waiting before the other tasks get their turn."""
 UNACKNOWLEDGED = 20_000
@@ -106,7 +108,7 @@ class TlsPipe:
         parts: list[bytes] = []
         while True:
             try:
-                while part := self._tls.read(RECEIVE):
+                while part := self._tls.read(RECORD):
                     parts.append(part)
             except ssl.SSLWantReadError:
                 if parts:

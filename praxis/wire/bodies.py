@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from praxis.wire.frames import END, MAX_PAYLOAD, ProtocolError
+from praxis.wire.frames import DATA, END, MAX_PAYLOAD, ProtocolError
 
 INITIAL_CREDIT = 1024 * 1024
 """Bytes of a body that may be under way unread: enough for 1 Gbit/s at 8 ms, a quarter of the default message limit."""
@@ -24,25 +24,21 @@ class Incoming:
 
     head: dict[str, Any]
     size: int
+    content: memoryview
+    """As long as was announced from the start: to let it grow costs more than all else."""
     received: int = 0
     credit: int = INITIAL_CREDIT
-    content: bytearray = attrs.field(init=False)
-    """As long as was announced from the start: to let it grow costs more than all else, and what was not received yet
-    takes no memory, since the system gives pages when they are written."""
     _uncredited: int = 0
 
-    def __attrs_post_init__(self) -> None:
-        self.content = bytearray(self.size)
-
     def receive(self, payload: memoryview) -> int:
-        """Take one DATA frame in; returns the credit to grant for it, 0 for none yet. Raises ProtocolError."""
+        """Take some DATA in; returns the credit to grant for it, 0 for none yet. Raises ProtocolError."""
         begin, self.received = self.received, self.received + len(payload)
         self.credit -= len(payload)
         self._uncredited += len(payload)
         if self.credit < 0 or self.received > self.size:
             raise ProtocolError("credit", "more DATA than was announced or allowed")
         self.content[begin : self.received] = payload
-        if self._uncredited < INITIAL_CREDIT // 2:
+        if self._uncredited < INITIAL_CREDIT // 2 or self.credit >= self.size - self.received:
             return 0
         grant, self._uncredited = self._uncredited, 0
         self.credit += grant
@@ -55,6 +51,7 @@ class IncomingBodies:
     def __init__(self) -> None:
         self._open = 0
         self._tolerated = 0
+        self._spare = memoryview(b"")
 
     def begin(self, head: dict[str, Any]) -> Incoming:
         """Raises ProtocolError for a size that is none, and for one body too many."""
@@ -64,19 +61,28 @@ class IncomingBodies:
         if self._open >= MAX_BODIES:
             raise ProtocolError("bodies", f"more than {MAX_BODIES} bodies under way")
         self._open += 1
-        return Incoming(head, size)
+        spare, self._spare = self._spare, memoryview(b"")
+        return Incoming(head, size, spare[:size] if len(spare) >= size else memoryview(bytearray(size)))
 
-    def end(self, incoming: Incoming) -> bytearray:
-        """The whole body. Raises ProtocolError when it is not as long as was announced."""
-        self._open -= 1
+    def end(self, incoming: Incoming) -> memoryview:
+        """The whole body, to be read at once: its memory may serve the next one.
+
+        Raises ProtocolError when it is not as long as was announced.
+        """
+        self._close(incoming)
         if incoming.received != incoming.size:
             raise ProtocolError("body", f"a body of {incoming.received} bytes, announced as {incoming.size}")
         return incoming.content
 
     def give_up(self, incoming: Incoming) -> None:
         """Nobody waits for this body any more; its sender may use up the credit it has."""
-        self._open -= 1
+        self._close(incoming)
         self._tolerated += incoming.credit
+
+    def _close(self, incoming: Incoming) -> None:
+        """Keep its memory for the next body as long as others are under way: fresh memory costs more than a copy."""
+        self._open -= 1
+        self._spare = incoming.content if self._open else memoryview(b"")
 
     def tolerate(self, size: int) -> None:
         """DATA of this size may come for a body that was refused when it was announced."""
@@ -91,29 +97,36 @@ class IncomingBodies:
 
 @attrs.define
 class Outgoing:
-    """A body to send, in parts that are never put together. `announce` queues the frame that announces it."""
+    """A body to send, in parts that are never put together. `announce` queues the frame that announces it.
+
+    A part that is a str has only ASCII: it is encoded chunk by chunk as it leaves, and never held twice.
+    """
 
     announce: Callable[[], None]
-    parts: deque[memoryview]
+    parts: deque[bytes | str]
     left: int
     credit: int = INITIAL_CREDIT
+    _at: int = 0
+    """How much of the first part has been given."""
 
     @property
     def sendable(self) -> int:
         """Bytes that may be sent now."""
         return min(self.credit, self.left)
 
-    def chunk(self, most: int) -> memoryview:
-        """The next bytes of the body, `most` at most and no more than may be sent."""
-        part = self.parts[0]
-        size = min(most, self.sendable, len(part))
-        if size == len(part):
+    def chunk(self, most: int) -> bytes | memoryview:
+        """The next bytes of the body, `most` at most and no more than may be sent; empty when that is none."""
+        if not self.left:
+            return b""
+        part, begin = self.parts[0], self._at
+        size = min(most, self.credit, len(part) - begin)
+        self._at += size
+        if self._at == len(part):
             self.parts.popleft()
-        else:
-            self.parts[0] = part[size:]
+            self._at = 0
         self.left -= size
         self.credit -= size
-        return part[:size]
+        return part[begin : begin + size].encode() if isinstance(part, str) else memoryview(part)[begin : begin + size]
 
 
 class OutgoingBodies:
@@ -157,20 +170,26 @@ class OutgoingBodies:
                 break
         return False
 
-    def put_chunks(self, put: Callable[[int, memoryview, int], None]) -> list[int]:
-        """Give chunks of all bodies in turn to ``put(stream, chunk, flags)``, as their credit and BULK allow.
+    def put_chunks(self, put: Callable[[int, int, bytes | memoryview, int], None]) -> list[int]:
+        """Give up to BULK bytes of bodies to ``put(DATA, stream, payload, flags)``, as their credit allows.
 
-        Returns the streams whose body has been given whole.
+        Each time the body goes first that has waited longest, and may have all the room. Returns the streams whose body
+        has been given whole.
         """
         room, done = BULK, []
-        while room > 0 and self.ready:
-            for stream, outgoing in list(self._sending.items()):
-                if room <= 0 or not outgoing.sendable:
-                    continue
-                chunk = outgoing.chunk(min(MAX_PAYLOAD, room))
+        while room > 0 and (stream := self._next()) is not None:
+            outgoing = self._sending[stream] = self._sending.pop(stream)
+            while room > 0 and (chunk := outgoing.chunk(min(MAX_PAYLOAD, room))):
                 room -= len(chunk)
-                put(stream, chunk, 0 if outgoing.left else END)
-                if not outgoing.left:
-                    done.append(stream)
-                    self.drop(stream)
+                put(DATA, stream, chunk, 0 if outgoing.left else END)
+            if not outgoing.left:
+                done.append(stream)
+                self.drop(stream)
         return done
+
+    def _next(self) -> int | None:
+        """The stream whose turn it is."""
+        for stream, outgoing in self._sending.items():
+            if outgoing.credit and outgoing.left:
+                return stream
+        return None

@@ -33,7 +33,7 @@ class Frame(NamedTuple):
     stream: int
     payload: bytes
     body: memoryview = memoryview(b"")
-    """The payload of DATA, which is not copied; `payload` is empty then."""
+    """What has come of the payload of DATA, which is not copied; `payload` is empty then."""
 
 
 def head(type: int, stream: int, size: int, flags: int = 0) -> bytes:
@@ -47,57 +47,62 @@ def encode(type: int, stream: int, payload: bytes = b"", flags: int = 0) -> byte
 
 
 class FrameReader:
-    """Bytes in, frames out. Holds at most one incomplete frame."""
+    """Bytes in, frames out. Holds at most one incomplete frame, and nothing of DATA.
 
-    __slots__ = ("_need", "_rest")
+    A DATA frame that comes in pieces is handed on in pieces: each is a Frame, and the last one has its flags.
+    """
+
+    __slots__ = ("_cut", "_left", "_need", "_rest")
 
     def __init__(self) -> None:
         self._rest = bytearray()
         self._need = HEAD.size
+        self._left = 0  # bytes that are missing of a DATA frame, whose flags and stream are in _cut
+        self._cut = 0, 0
 
     def receive(self, data: bytes) -> list[Frame]:
         """The frames that `data` completes, in order. Raises ProtocolError for a frame longer than MAX_PAYLOAD."""
         frames: list[Frame] = []
         at, end, unpack, view = 0, len(data), HEAD.unpack_from, memoryview(data)
+        if self._left:
+            at = self._piece(frames, view, 0, self._left, *self._cut)
         while self._rest:  # what is missing of one frame is copied, not all that has come behind it
             stop = min(at + self._need - len(self._rest), end)
             self._rest += view[at:stop]
             at = stop
             if len(self._rest) < self._need:
-                return []
-            if self._need < (whole := HEAD.size + _size_of(self._rest)):
-                self._need = whole
+                return frames
+            size, type, flags, _, stream = unpack(self._rest)
+            if size > MAX_PAYLOAD:
+                raise ProtocolError("frame_size", f"a frame of {size} bytes; {MAX_PAYLOAD} are allowed")
+            if type == DATA:
+                at = self._piece(frames, view, at, size, flags, stream)
+            elif self._need < HEAD.size + size:
+                self._need = HEAD.size + size
                 continue
-            frames.append(_frame(bytes(self._rest), 0, whole))
+            else:
+                frames.append(Frame(type, flags, stream, bytes(self._rest[HEAD.size :])))
             self._rest, self._need = bytearray(), HEAD.size
         while end - at >= HEAD.size:
             size, type, flags, _, stream = unpack(data, at)
             if size > MAX_PAYLOAD:
                 raise ProtocolError("frame_size", f"a frame of {size} bytes; {MAX_PAYLOAD} are allowed")
+            if type == DATA:
+                at = self._piece(frames, view, at + HEAD.size, size, flags, stream)
+                continue
             stop = at + HEAD.size + size
             if stop > end:
                 self._need = HEAD.size + size
                 break
-            if type == DATA:
-                frames.append(Frame(type, flags, stream, b"", view[at + HEAD.size : stop]))
-            else:
-                frames.append(Frame(type, flags, stream, data[at + HEAD.size : stop]))
+            frames.append(Frame(type, flags, stream, data[at + HEAD.size : stop]))
             at = stop
         if at < end:
             self._rest += view[at:]
         return frames
 
-
-def _size_of(head: bytes | bytearray) -> int:
-    size: int = HEAD.unpack_from(head)[0]
-    if size > MAX_PAYLOAD:
-        raise ProtocolError("frame_size", f"a frame of {size} bytes; {MAX_PAYLOAD} are allowed")
-    return size
-
-
-def _frame(data: bytes, begin: int, end: int) -> Frame:
-    """The one frame that stands there."""
-    _, type, flags, _, stream = HEAD.unpack_from(data, begin)
-    if type == DATA:
-        return Frame(type, flags, stream, b"", memoryview(data)[begin + HEAD.size : end])
-    return Frame(type, flags, stream, data[begin + HEAD.size : end])
+    def _piece(self, frames: list[Frame], view: memoryview, begin: int, size: int, flags: int, stream: int) -> int:
+        """Hand on what has come of the `size` bytes of DATA that begin there; returns where it ends."""
+        stop = min(begin + size, len(view))
+        self._left, self._cut = begin + size - stop, (flags, stream)
+        frames.append(Frame(DATA, 0 if self._left else flags, stream, b"", view[begin:stop]))
+        return stop

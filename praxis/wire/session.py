@@ -81,9 +81,7 @@ class Session:
     def take(self) -> bytes:
         """Everything that waits to be written, and up to BULK bytes of bodies behind it; b"" when there is nothing."""
         if self._sending:
-            for stream in self._sending.put_chunks(
-                lambda stream, chunk, flags: self._put(frames.DATA, stream, chunk, flags)
-            ):
+            for stream in self._sending.put_chunks(self._put):
                 self._serving.pop(stream, None)
         out, self._out = self._out, []
         self._replies = 0
@@ -128,7 +126,7 @@ class Session:
         if placed:
             announced["x"] = [[path, len(text)] for path, text in placed]
         announcement = dumps(announced)
-        parts = deque(memoryview(part) for part in (packed, *(text for _, text in placed)))
+        parts = deque((packed, *(text for _, text in placed)))
         self._sending.add(stream, Outgoing(lambda: self._put(type, stream, announcement, BODY), parts, size))
 
     def cancel(self, stream: int) -> bool:

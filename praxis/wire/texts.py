@@ -21,7 +21,8 @@ MAX_DEPTH = 8
 """Keys and indexes of a path. In MCP's results a text is four deep."""
 
 Path = tuple[str | int, ...]
-Placed = list[tuple[Path, bytes]]
+Placed = list[tuple[Path, bytes | str]]
+"""A text that is a str has only ASCII, so that its length is that in bytes."""
 
 
 def pack(value: Any) -> tuple[bytes, Placed]:
@@ -38,7 +39,7 @@ def _without(value: Any, path: Path, placed: Placed, looks: list[int]) -> Any:
         if len(value) < LEAST or len(placed) >= MAX_TEXTS:
             return value
         try:
-            placed.append((path, value.encode()))
+            placed.append((path, value if value.isascii() else value.encode()))
         except UnicodeEncodeError:  # half a surrogate pair, which only JSON can carry
             return value
         return ""
@@ -59,7 +60,7 @@ def _without(value: Any, path: Path, placed: Placed, looks: list[int]) -> Any:
     return copy
 
 
-def unpack(body: bytes | bytearray, places: Any) -> Any:
+def unpack(body: bytes | bytearray | memoryview, places: Any) -> Any:
     """The value of a body whose announcement had `places`. Raises ProtocolError for what `pack` cannot have made."""
     sizes = _sizes(places)
     at = len(body) - sum(size for _, size in sizes)

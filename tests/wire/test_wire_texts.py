@@ -18,7 +18,7 @@ LEAVES = (
     | st.booleans()
     | st.integers()
     | st.text(max_size=5)
-    | st.sampled_from([LARGE, LARGE + "x", "\ud800" * LEAST])
+    | st.sampled_from([LARGE, LARGE + "x", "x" * LEAST, "\ud800" * LEAST])
 )
 VALUES = st.recursive(
     LEAVES,
@@ -30,7 +30,8 @@ VALUES = st.recursive(
 def sent(value: Any) -> tuple[bytes, list[list[Any]]]:
     """Body and places as they go over the wire."""
     packed, placed = pack(value)
-    return b"".join([packed, *(text for _, text in placed)]), [[list(path), len(text)] for path, text in placed]
+    parts = [packed, *(text.encode() if isinstance(text, str) else text for _, text in placed)]
+    return b"".join(parts), [[list(path), len(text)] for path, text in placed]
 
 
 @given(VALUES)
@@ -47,6 +48,12 @@ def test_a_large_text_is_not_in_the_json() -> None:
     assert len(packed) < 200
     assert (path, text) == (("content", 0, "text"), LARGE.encode())
     assert pack({"text": "x" * (LEAST - 1)})[1] == []
+
+
+def test_an_ascii_text_is_not_copied_before_it_leaves() -> None:
+    text = "x" * LEAST
+    _, ((_, placed),) = pack([text])
+    assert placed is text
 
 
 def test_what_is_looked_at_is_bounded() -> None:
