@@ -39,8 +39,8 @@ VARIABLES: Mapping[str, str] = {
     "PROMETHEUS_ENABLED": "prometheus.enabled",
     "PRAXIS_STATE_DIR": "state_dir",
 }
-"""Variables with one value. An empty one counts as not set: compose files pass those on for what nobody gave. Of two for
-one key the later one counts."""
+"""Variables with one value. An empty one counts as not set: compose files pass those on for what nobody gave. Of two
+for one key the later one counts."""
 
 LISTS: Mapping[str, str] = {"BOOTSTRAP_PEERS": "p2p.bootstrap_nodes"}
 """Variables with values between commas."""

@@ -312,7 +312,7 @@ class Config:
     routing: Routing = Routing()
     runs: Runs = Runs()
     mcp: Mcp = attrs.field(factory=Mcp)
-    llm: Llm = Llm()
+    llm: Llm = attrs.field(factory=Llm)
     logging: Logging = Logging()
     prometheus: Prometheus = Prometheus()
     state_dir: Path | None = None
