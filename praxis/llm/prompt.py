@@ -51,7 +51,8 @@ is one JSON object of this form and nothing else:
 
 - "nodes" are the calls, each with an "id" of its own: n1, n2, and so on. Take as few as the request needs.
 - "tool" is exactly one of the names that are listed, written in full.
-- "arguments" is an object that fits what the tool takes. Leave out what is not required and was not asked for.
+- "arguments" is an object with the values for the call. It fits the JSON schema that is listed as "takes". Leave out \
+what is not required and was not asked for.
 - A text in "arguments" may hold "${n1}", the result of the call n1, or a part of it, such as "${n1.items[0].name}". \
 Then there has to be an edge from n1.
 - An edge says that "target" starts after "source" has succeeded. Calls without an edge between them run side by side.
@@ -157,7 +158,7 @@ def _line(name: str, tool: Tool) -> str:
     about: dict[str, JSON] = {"tool": name}
     if description := clean(tool.description, MAX_DESCRIPTION):
         about["description"] = description
-    about["arguments"] = _schema(tool.input_schema, 0)
+    about["takes"] = _schema(tool.input_schema, 0)
     # Without < and > nothing in it can look like the mark at the end.
     return json.dumps(about, ensure_ascii=False).replace("<", "\\u003c").replace(">", "\\u003e")
 
