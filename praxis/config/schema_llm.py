@@ -88,6 +88,12 @@ class Llm:
         return (self.base_url or USUAL[self.provider].base_url).rstrip("/")
 
     @property
+    def shown(self) -> str:
+        """`url` for people. What came by a reference may be a secret: the reference is shown."""
+        # `Text`, which has a reference, shows it in its repr.
+        return repr(self.base_url).strip("'") if self.base_url else self.url
+
+    @property
     def model_name(self) -> str:
         """What to ask for, or ""."""
         return self.model or USUAL[self.provider].model

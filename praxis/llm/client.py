@@ -231,7 +231,7 @@ class ChatClient:
         key = self._config.api_key
         return PraxisError(
             "unavailable",
-            f"the model at {self._config.url}: {what.replace(key, '***') if key else what}",
+            f"the model at {self._config.shown}: {what.replace(key, '***') if key else what}",
             hint="llm.base_url is where it should be",
         )
 

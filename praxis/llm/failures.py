@@ -39,7 +39,7 @@ def refused(config: Llm, said: ServerError) -> PraxisError:
         what = "has trouble"
     return PraxisError(
         code,
-        f"the model at {config.url} {what} (HTTP status {status}){words}",
+        f"the model at {config.shown} {what} (HTTP status {status}){words}",
         hint=_HINTS.get(status, "") if code != "too_large" else "fewer words, or a model with more room",
         data={"http": status},
     )

@@ -7,10 +7,12 @@ import logging
 from email.utils import formatdate
 from typing import Any
 
+import attrs
 import pytest
 import trio
 from trio.testing import MockClock
 
+from praxis.config.hooks import Text
 from praxis.config.schema import Llm, RateLimiting
 from praxis.llm import client as module
 from praxis.model.errors import PraxisError
@@ -374,6 +376,16 @@ async def test_tokens_that_were_really_taken_count(autojump_clock: MockClock) ->
             await client.ask(MESSAGES, SCHEMA)
         await client.ask(MESSAGES, SCHEMA)
         assert trio.current_time() - began < 1
+
+
+async def test_values_that_came_by_references_show_as_these(autojump_clock: MockClock) -> None:
+    async with fake_llm(refuses(404, f"no {KEY}")) as server:
+        config = attrs.evolve(server.config, api_key=Text(KEY, "${KEY}"), base_url=Text(server.config.url, "${URL}"))
+        server.config = config
+        with pytest.raises(PraxisError) as caught:
+            await server.client().ask(MESSAGES, SCHEMA)
+        assert caught.value.detail == "the model at ${URL} refuses the request (HTTP status 404): no ***"
+        assert server.exchanges[0].headers["authorization"] == f"Bearer {KEY}"
 
 
 def test_no_header_can_come_with_the_key() -> None:
