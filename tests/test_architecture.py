@@ -43,7 +43,10 @@ FLOORS = (
     {"__main__"},
 )
 """Imports only go down; what stands on one floor does not know each other."""
-PURE = ("praxis.model", "praxis.dsl", "praxis.wire", "praxis.workflow.planner", "praxis.workflow.router")
+PURE = (
+    *("praxis.model", "praxis.dsl", "praxis.wire", "praxis.workflow.planner", "praxis.workflow.router"),
+    *(f"praxis.llm.{module}" for module in ("answer", "cleaning", "dialect", "failures", "prompt", "reply")),
+)
 """No clock, no sockets, no files, no Trio: tested with plain calls."""
 IMPURE = frozenset(
     {"trio", "socket", "ssl", "subprocess", "os", "time", "random", "secrets", "logging", "threading", "asyncio"}

@@ -65,10 +65,10 @@ def prepare(configs: Path, folder: Path, *, any_ports: bool) -> list[DemoAgent]:
 
 def demo_environment() -> dict[str, str]:
     """Ours, without what would change the configurations, and with a network key that nobody else has."""
-    from praxis.config.environment import LISTS, NETWORK_KEY, VARIABLES
+    from praxis.config.environment import API_KEY, LISTS, NETWORK_KEY, VARIABLES
     from praxis.peers.keyring import NetworkKey
 
-    ours = {*VARIABLES, *LISTS, f"{NETWORK_KEY}_FILE", "STATE_DIRECTORY"}
+    ours = {*VARIABLES, *LISTS, f"{NETWORK_KEY}_FILE", API_KEY, f"{API_KEY}_FILE", "STATE_DIRECTORY"}
     environ = {name: value for name, value in os.environ.items() if name not in ours}
     environ[NETWORK_KEY] = NetworkKey.generate().text
     # The tool servers are started as python3: that is to be the Python which runs us, also where there is no other one.

@@ -44,6 +44,9 @@ def check(config: Config, state_dir: Path) -> Iterator[Problem]:
         if not _ORIGIN.fullmatch(origin):
             what = f"expected an origin such as https://console.example, got {origin!r}"
             yield Problem(("access", "allowed_origins", index), what)
+    if config.llm.base_url and (not _URL.fullmatch(config.llm.base_url) or "?" in config.llm.base_url):
+        what = f"expected http://HOST/PATH or https://HOST/PATH, got {config.llm.base_url[:SHOWN]!r}"
+        yield Problem(("llm", "base_url"), what)
     if config.agent.url and not re.fullmatch(r"https?://[^/\s]+\S*", config.agent.url):
         yield Problem(("agent", "url"), f"expected an http or https address, got {config.agent.url!r}")
 

@@ -30,12 +30,17 @@ VARIABLES: Mapping[str, str] = {
     "MDNS_ENABLED": "p2p.enable_mdns",
     "DISCOVERY_PORT": "p2p.discovery.port",
     "MCP_ENABLED": "mcp.enabled",
+    "LLM_ENABLED": "llm.enabled",
+    "LLM_BASE_URL": "llm.base_url",
+    "OPENAI_MODEL": "llm.model",
+    "LLM_MODEL": "llm.model",
     "LOG_LEVEL": "logging.level",
     "LOG_FORMAT": "logging.format",
     "PROMETHEUS_ENABLED": "prometheus.enabled",
     "PRAXIS_STATE_DIR": "state_dir",
 }
-"""Variables with one value. An empty one counts as not set: compose files pass those on for what nobody gave."""
+"""Variables with one value. An empty one counts as not set: compose files pass those on for what nobody gave. Of two
+for one key the later one counts."""
 
 LISTS: Mapping[str, str] = {"BOOTSTRAP_PEERS": "p2p.bootstrap_nodes"}
 """Variables with values between commas."""
@@ -44,6 +49,8 @@ INSECURE = "INSECURE_P2P"
 """True means `p2p.secure: false`: the one variable that says the opposite of its key."""
 NETWORK_KEY = "PRAXIS_NETWORK_KEY"
 """The network key itself; with ``_FILE`` behind it, the path of a file that holds it."""
+API_KEY = "OPENAI_API_KEY"
+"""The key of the model's provider; with ``_FILE`` behind it, the path of a file that holds it."""
 
 
 @attrs.frozen
@@ -83,7 +90,27 @@ def read_environment(environ: Mapping[str, str]) -> Environment:
         else:
             place = _place(f"{NETWORK_KEY}_FILE")
             layers.append(plant(("p2p", "security", "network_key_file"), Node(Text(file), place)))
+    try:
+        if api_key := _read_api_key(environ):
+            layers.append(plant(("llm", "api_key"), api_key))
+    except ValueError as error:
+        problems.append(f"environment{error}")
     return Environment(tuple(layers), tuple(problems))
+
+
+def _read_api_key(environ: Mapping[str, str]) -> Node | None:
+    """Raises ValueError that never repeats the key. Its reference is the same for both ways, as a file would say it."""
+    key, file = environ.get(API_KEY), environ.get(f"{API_KEY}_FILE")
+    if key and file:
+        raise ValueError(f": {API_KEY} and {API_KEY}_FILE are both set; only one can be meant")
+    name = API_KEY
+    if file:
+        name = f"{API_KEY}_FILE"
+        try:
+            key = read_secret(Path(file), name)
+        except ValueError as error:
+            raise ValueError(f" {error}") from None
+    return Node(Text(key.strip(), reference=f"${{{API_KEY}}}"), _place(name)) if key else None
 
 
 def _given(table: Mapping[str, str], environ: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:

@@ -79,7 +79,7 @@ def secret_values(config: Config) -> Iterator[str]:
         elif isinstance(value, tuple | dict):
             for item in value.values() if isinstance(value, dict) else value:
                 yield from walk(item, secret)
-        elif secret and isinstance(value, str):
+        elif secret and isinstance(value, str) and value:
             yield str(value)
 
     return walk(config, False)
@@ -111,7 +111,7 @@ def _plain(value: Any, path: PathTo, references: Mapping[str, Reference], *, sec
         ]
     if isinstance(value, Text) and value.reference is not None:
         return value.reference
-    if secret and masked and isinstance(value, str):
+    if secret and masked and isinstance(value, str) and value:
         return MASK
     return escape(str(value)) if isinstance(value, str | Path) else value
 

@@ -13,6 +13,9 @@ from typing import Any, Literal
 
 import attrs
 
+from praxis.config.schema_llm import Caching as Caching
+from praxis.config.schema_llm import Llm as Llm
+from praxis.config.schema_llm import RateLimiting as RateLimiting
 from praxis.config.schema_mcp import Mcp as Mcp
 from praxis.config.schema_mcp import McpEndpoint as McpEndpoint
 from praxis.config.schema_mcp import McpLimits as McpLimits
@@ -316,6 +319,7 @@ class Config:
     routing: Routing = Routing()
     runs: Runs = Runs()
     mcp: Mcp = attrs.field(factory=Mcp)
+    llm: Llm = attrs.field(factory=Llm)
     logging: Logging = Logging()
     prometheus: Prometheus = Prometheus()
     state_dir: Path | None = None

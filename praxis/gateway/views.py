@@ -8,9 +8,9 @@ from fnmatch import fnmatchcase
 
 from praxis.config.schema import McpView
 from praxis.gateway.exported import ExportedTools, listed
-from praxis.gateway.finding import ToolIndex
 from praxis.gateway.own_tools import DEFINITIONS
 from praxis.model.tool import JSON, Tool, ToolResult
+from praxis.tools.finding import ToolIndex
 from praxis.tools.schema import compile_schema
 
 FIND, CALL = "find_tools", "call_tool"

@@ -96,6 +96,15 @@ from tests.config.reading import ENVIRON, Write, problems, read
             "access: {allowed_origins: ['https://a.b/c']}",
             "agent.yaml:1: access.allowed_origins[0]: expected an origin such as https://console.example, got 'https://a.b/c'",
         ),
+        *(
+            (
+                f"llm: {{base_url: '{url}'}}",
+                f"agent.yaml:1: llm.base_url: expected http://HOST/PATH or https://HOST/PATH, got '{url}'",
+            )
+            for url in ("localhost:11434", "http://me:secret@a/v1", "http://a/v1?key=b")
+        ),
+        ("llm: {temperature: 3}", "agent.yaml:1: llm.temperature: expected a number from 0 to 2, got 3.0"),
+        ("llm: {api_key: 'a b'}", "agent.yaml:1: llm.api_key: is not accepted"),
         ("agent: {url: 'bob:80'}", "agent.yaml:1: agent.url: expected an http or https address, got 'bob:80'"),
         (
             "agent: {shared_dir: /srv}\nstate_dir: /srv/state\n",
@@ -215,7 +224,7 @@ def test_keys_are_compared_also_beside_keys_that_are_wrong(write: Write) -> None
         "sse: {port: 4001}\n"
     )
     assert problems(write(text)) == [
-        "agent.yaml:1: lmm: unknown key 'lmm'",
+        "agent.yaml:1: lmm: unknown key 'lmm' (did you mean 'llm'?)",
         "agent.yaml:3: p2p.bootstrap_nodes[1]: expected text, got 5 (put it in quotes)",
         "agent.yaml:3: p2p.bootstrap_nodes[2]: expected HOST:PORT or PEER_ID@HOST:PORT, got 'x'",
         "agent.yaml:4: http.host: NOBODY_SET_THIS is not set; ${NOBODY_SET_THIS:-default} does without",

@@ -88,6 +88,10 @@ VALUES = {
     "DISCOVERY_PORT": "5",
     "BOOTSTRAP_PEERS": " a:1, [::1]:2 ,,",
     "MCP_ENABLED": "FALSE",
+    "LLM_ENABLED": "yes",
+    "LLM_BASE_URL": "http://127.0.0.1:8080/v1",
+    "OPENAI_MODEL": "one",
+    "LLM_MODEL": "other",
     "LOG_LEVEL": "DEBUG",
     "LOG_FORMAT": "JSON",
     "PROMETHEUS_ENABLED": "false",
@@ -105,11 +109,15 @@ EXPECTED = {
     "DISCOVERY_PORT": 5,
     "BOOTSTRAP_PEERS": ("a:1", "[::1]:2"),
     "MCP_ENABLED": False,
+    "LLM_ENABLED": True,
     "LOG_LEVEL": "debug",
     "LOG_FORMAT": "json",
     "PROMETHEUS_ENABLED": False,
     "PRAXIS_STATE_DIR": Path("/s"),
 }
+
+
+KEYS = ("PRAXIS_NETWORK_KEY", "PRAXIS_NETWORK_KEY_FILE", "OPENAI_API_KEY", "OPENAI_API_KEY_FILE")
 
 
 def key_of(config: object, key: str) -> object:
@@ -150,9 +158,7 @@ def test_one_variable_says_the_opposite_of_its_key(write: Write) -> None:
 
 
 def test_an_empty_variable_is_not_set(write: Write) -> None:
-    loaded = read(
-        write("http: {port: 77}\n"), dict.fromkeys([*VALUES, "PRAXIS_NETWORK_KEY", "PRAXIS_NETWORK_KEY_FILE"], "")
-    )
+    loaded = read(write("http: {port: 77}\n"), dict.fromkeys([*VALUES, *KEYS], ""))
     assert loaded.config == Config(http=Http(port=77))
 
 
@@ -202,11 +208,11 @@ def test_problems_come_in_the_order_of_the_file(write: Write) -> None:
         "agent.yaml:5: http.port: duplicate key, first on line 4",
         "agent.yaml:6: websocket: expected a mapping, got 5",
         "agent.yaml:8: agent.name: expected 1 to 64 of the characters a-z A-Z 0-9 - _ . in a name, got 'a b'",
-        "agent.yaml:9: lmm: unknown key 'lmm'",
+        "agent.yaml:9: lmm: unknown key 'lmm' (did you mean 'llm'?)",
     ]
 
 
-@pytest.mark.parametrize("text", ["llm: {enabled: true}", "a2a: {}", "prometheus: {path: /x}", "p2p: {relay: true}"])
+@pytest.mark.parametrize("text", ["llm: {stream: true}", "a2a: {}", "prometheus: {path: /x}", "p2p: {relay: true}"])
 def test_keys_without_an_effect_are_unknown(text: str, write: Write) -> None:
     (found,) = problems(write(text))
     assert "unknown key" in found

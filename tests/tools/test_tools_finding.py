@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from praxis.gateway.finding import ToolIndex, words
 from praxis.model.tool import Tool
+from praxis.tools.finding import ToolIndex, words
 
 
 def tool(name: str, description: str = "", **properties: str) -> Tool:
