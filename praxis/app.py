@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import random
-import secrets
 import time
 from collections.abc import Callable
 from functools import partial
@@ -25,9 +24,10 @@ from praxis.api.guard import PRINCIPAL, guard
 from praxis.api.http import make_api, make_sse
 from praxis.api.services import Services
 from praxis.config.schema import Config
+from praxis.execution import Execution
 from praxis.gateway.endpoints import McpEndpoints
 from praxis.gateway.local import LocalGateway
-from praxis.journal.journal import FILE, Journal
+from praxis.journal.journal import FILE
 from praxis.listeners import check_listeners, make_entrance
 from praxis.net.http_server import serve_http
 from praxis.net.serve import open_listeners, open_unix_listener
@@ -47,9 +47,7 @@ from praxis.tools.mcp_sources import McpSources
 from praxis.tools.registry import ToolRegistry
 from praxis.websocket.gateway import serve_gateway
 from praxis.workflow.catalog import Catalog
-from praxis.workflow.executor import Executor
 from praxis.workflow.exports import Exports
-from praxis.workflow.history import History
 from praxis.workflow.sources import Sources
 
 logger = logging.getLogger(__name__)
@@ -159,26 +157,8 @@ class Agent:
             tags=config.agent.tags,
             cpu=lambda: self.meter.cpu,
         )
-        self.journal = Journal(
-            state_dir / FILE,
-            keep=config.runs.retention.count,
-            age=config.runs.retention.age,
-            clock=time.time,
-            metrics=self.metrics,
-        )
-        self.executor = Executor(
-            self.catalog,
-            bus=self.bus,
-            metrics=self.metrics,
-            max_concurrent=config.runs.max_concurrent,
-            timeout=config.runs.timeout,
-            keep=config.runs.retention.count,
-            clock=time.time,
-            new_id=partial(secrets.token_hex, 8),
-            queue=config.runs.queue,
-            journal=self.journal,
-        )
-        self.history = History(self.executor, self.catalog)
+        self.execution = Execution(config.runs, self.catalog, path=state_dir / FILE, bus=self.bus, metrics=self.metrics)
+        self.executor, self.history = self.execution.executor, self.execution.history
         self._status = Status(
             config,
             registry=self.registry,
@@ -232,7 +212,7 @@ class Agent:
         api = self._make_services()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.meter.run)
-            await nursery.start(self.journal.run)
+            await nursery.start(self.execution.journal.run)
             await nursery.start(self.mcp.run)
             http: Any = make_api(api)
             sse: Any = make_sse(api)
@@ -256,8 +236,7 @@ class Agent:
                 nursery.start_soon(self.member.lines.loads.run, self.meter, self.registry.under_way)
                 if config.p2p.enable_mdns and config.p2p.discovery.enabled:
                     await nursery.start(self._supervise, "discovery", self.member.discover)
-            if config.runs.on_restart == "resume":
-                nursery.start_soon(self.history.resume_all)
+            nursery.start_soon(self.execution.go_on)
             task_status.started(Addresses(config.agent.name, self._identity.peer_id, unix, **self._addresses))
             await stopping.wait()
             await self._stop(closing)
@@ -294,6 +273,7 @@ class Agent:
         return Services(
             executor=self.executor,
             history=self.history,
+            cache=self.executor.cache,
             bus=self.bus,
             metrics=self.metrics,
             policy=self._policy,

@@ -32,6 +32,7 @@ FLOORS = (
     {"api", "websocket"},
     {
         "status",
+        "execution",
         "listeners",
         "reload",
         "servers",

@@ -15,7 +15,7 @@ from werkzeug.exceptions import HTTPException
 from praxis import __version__
 from praxis.access.authorize import Policy
 from praxis.access.principal import Principal
-from praxis.api import events, execute, health, network, runs, sources
+from praxis.api import cache, events, execute, health, network, runs, sources
 from praxis.api.body import read_json
 from praxis.api.guard import PRINCIPAL
 from praxis.api.openapi import document
@@ -37,6 +37,7 @@ def make_api(services: Services) -> QuartTrio:
         *sources.routes(services),
         *execute.routes(services),
         *runs.routes(services),
+        *cache.routes(services),
         *events.routes(services),
     ]
     beside = "Beside these routes MCP is served: POST /mcp, streamable HTTP; docs/mcp.md describes it."

@@ -49,5 +49,6 @@ def _step_json(step: StepRecord) -> dict[str, Any]:
         "started_at": step.started_at,
         "ended_at": step.ended_at,
         "bind": step.bind,
+        "cached": step.cached,
         "attempts": [attrs.asdict(attempt) for attempt in step.attempts],
     }

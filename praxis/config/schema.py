@@ -280,6 +280,16 @@ class Retention:
 
 
 @attrs.frozen
+class Cache:
+    enabled: bool = False
+    """Whether results of tools that say they are read-only and idempotent serve later steps that ask the same."""
+    ttl: float = attrs.field(default=300.0, validator=positive)
+    """Seconds for which they do."""
+    max_entries: int = attrs.field(default=1000, validator=positive)
+    max_bytes: int = attrs.field(default=64 * 1024 * 1024, validator=positive)
+
+
+@attrs.frozen
 class Runs:
     max_concurrent: int = attrs.field(default=64, validator=positive)
     """Runs at once."""
@@ -291,6 +301,7 @@ class Runs:
     """What becomes of runs that were interrupted by the end of the agent: they wait for `praxis runs resume`, or go on
     by themselves as far as no step that was under way could happen twice."""
     retention: Retention = Retention()
+    cache: Cache = Cache()
 
 
 @attrs.frozen

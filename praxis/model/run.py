@@ -78,6 +78,8 @@ class StepRecord:
     bind: str | None = None
     attempts: tuple[Attempt, ...] = ()
     """Those before the last one."""
+    cached: bool = False
+    """True when the result is one that an earlier step has got."""
     place: int = 0
     """Where it stands among the steps of the run."""
 

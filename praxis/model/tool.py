@@ -102,6 +102,8 @@ class ToolResult:
     """What a tool answered: an MCP tool result, kept whole so that it crosses machines unchanged."""
 
     value: Mapping[str, JSON]
+    cached: bool = attrs.field(default=False, eq=False)
+    """True when it was given to an earlier step that asked the same."""
 
     @classmethod
     def of_text(cls, text: str, *, is_error: bool = False, structured: JSON = None) -> ToolResult:

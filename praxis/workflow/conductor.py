@@ -178,6 +178,8 @@ class Conductor:
             result = await self._ask(turn, route)
         except PraxisError as error:
             return None, None, self._hidden(problem_of(error))
+        if result.cached:
+            run.steps[turn.id] = attrs.evolve(run.steps[turn.id], cached=True)
         shown = run.secrecy.hide(result.value)
         if result.is_error:
             detail = result.text[:MAX_DETAIL] or "the tool says that it failed"

@@ -19,20 +19,18 @@ from praxis.model.run import Problem, RunRecord, RunSummary
 from praxis.model.tool import JSON, CallContext, Tool, ToolRef, ToolResult
 from praxis.observe.events import EventBus
 from praxis.observe.metrics import Metrics
+from praxis.workflow.cache import ResultCache
+from praxis.workflow.caller import Caller
 from praxis.workflow.catalog import Catalog
 from praxis.workflow.conductor import Conductor, arguments_of
 from praxis.workflow.layout import layout
 from praxis.workflow.order import Order, digest_of, given_params, plan_of
-from praxis.workflow.router import Candidate, Route
+from praxis.workflow.router import Route
 from praxis.workflow.runs import Run, RunStore, problem_of
 from praxis.workflow.values import is_constant
 
 logger = logging.getLogger(__name__)
 
-GOES_ON = frozenset({"unavailable", "busy", "not_found"})
-"""Errors after which the next candidate is tried when the call was not delivered. A refusal is an answer."""
-TRIED_AGAIN = frozenset({"unavailable", "busy", "timeout", "internal"})
-"""Errors after which the next one is tried although the tool may have run, if twice is the same as once."""
 LAST_WORDS = 5.0
 """Seconds for the journal to keep how a run that is being cancelled has ended."""
 
@@ -56,9 +54,11 @@ class Executor:
         new_id: Callable[[], str],
         queue: int = 0,
         journal: Journal | None = None,
+        cache: ResultCache | None = None,
     ) -> None:
         """At most `max_concurrent` runs are under way, and `queue` more wait for their turn."""
         self.journal = journal
+        self.cache = cache
         self._catalog = catalog
         self._bus = bus
         self._max, self._queue = max_concurrent, queue
@@ -75,7 +75,7 @@ class Executor:
         self._ended = metrics.counter("praxis_runs_total", "Runs that ended, by state.", ("state",))
         self._refused = metrics.counter("praxis_runs_refused_total", "Runs refused because the queue was full.")
         self._steps = metrics.counter("praxis_steps_total", "Steps that ended, by state.", ("state",))
-        self._failovers = metrics.counter("praxis_failovers_total", "Calls that went on to the next candidate.")
+        self._caller = Caller(catalog, metrics)
         metrics.gauge(
             "praxis_breakers_open", "Tools of agents that are asked last.", lambda: float(catalog.health.broken())
         )
@@ -205,7 +205,7 @@ class Executor:
         await self._catalog.prepare((ref,))
         route = self._catalog.ranked(self._catalog.route(ref, peer_id=peer_id))
         with trio.move_on_after(self._timeout) as patience:
-            return await self._call(route, arguments, context or CallContext(principal.name))
+            return await self._caller.call(route, arguments, context or CallContext(principal.name))
         assert patience.cancelled_caught  # noqa: S101 - tells the reader and the type checker what is left
         raise PraxisError("timeout", f"no answer within runs.timeout, {self._timeout:g} s", delivered=True)
 
@@ -313,7 +313,7 @@ class Executor:
                 try:
                     await Conductor(
                         run,
-                        self._call,
+                        self._caller.call if run.secrets else partial(self._caller.call, cache=self.cache),
                         rank=self._catalog.ranked,
                         bus=self._bus,
                         clock=self._clock,
@@ -350,28 +350,6 @@ class Executor:
         if run.state in ("queued", "running"):
             run.state = "cancelling"
             self._bus.publish("run.cancelling", run_id=run.id)
-
-    async def _call(
-        self,
-        route: Route,
-        arguments: dict[str, JSON],
-        context: CallContext,
-        on_ask: Callable[[Candidate], None] = lambda candidate: None,
-    ) -> ToolResult:
-        """Call the best candidate; the next one when the call did not get there, or may be made twice."""
-        for candidate in route.candidates[:-1]:
-            on_ask(candidate)
-            try:
-                return await self._catalog.call(candidate, arguments, context)
-            except PraxisError as error:
-                again = candidate.tool.idempotent and error.code in TRIED_AGAIN
-                if not (again if error.delivered else error.code in GOES_ON):
-                    raise
-                self._failovers.inc()
-                logger.warning("%s: %s; trying the next candidate", candidate.tool.ref, error)
-        last = route.candidates[-1]
-        on_ask(last)
-        return await self._catalog.call(last, arguments, context)
 
 
 def _refs(planned: Plan) -> list[ToolRef]:

@@ -174,6 +174,7 @@ def services_of(agent: Agent, **changes: Any) -> Services:
     services = Services(
         executor=agent.executor,
         history=agent.history,
+        cache=agent.executor.cache,
         bus=agent.bus,
         metrics=Metrics(),
         policy=Policy(Export()),

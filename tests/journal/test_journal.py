@@ -31,7 +31,8 @@ STEP = StepRecord(
     2.0,
     "x",
     (Attempt(0.5, 0.9, "a", Problem("timeout", "late", data={"s": 1})),),
-    3,
+    cached=True,
+    place=3,
 )
 RUN = RunRecord("r1", "running", "ann", "CALL c", (STEP,), 1.0, params={"p": [1]}, needs_secrets=("k",))
 
