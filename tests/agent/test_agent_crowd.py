@@ -19,6 +19,8 @@ import trio
 from praxis.cli.client import Client
 from praxis.config.schema import Config
 from praxis.dev import RunningAgent, free_discovery_port, network
+from praxis.model.errors import PraxisError
+from praxis.model.tool import ToolRef
 from praxis.peers.keyring import NetworkKey
 from tests.agent.test_agent_daemon import PORTS, ROOT
 from tests.agent.test_agent_network import ANN
@@ -154,10 +156,11 @@ async def test_crossed_dials_leave_one_line_and_no_call_is_lost(tmp_path: Path) 
     async def call_on(one: RunningAgent, other: RunningAgent, over: trio.Event) -> None:
         nonlocal calls
         while not over.is_set():
-            run = await one.agent.executor.execute(f"CALL {other.addresses.agent}:list_files", ANN)
-            calls += 1
-            if run.state != "succeeded":
-                failed.append(str(run.error))
+            try:
+                await one.agent.executor.call(ToolRef.parse(f"{other.addresses.agent}:list_files"), {}, ANN)
+                calls += 1
+            except PraxisError as error:
+                failed.append(str(error))
 
     async with connected(tmp_path) as (one, two), trio.open_nursery() as lines:
         over = trio.Event()
