@@ -105,6 +105,8 @@ class Lines:
         self.identity = identity
         self.open_lines = 0
         """Lines that are open now, those among them that give way to others."""
+        self._replaced: dict[PeerLink, trio.Event] = {}
+        """Of lines in use: set when another one takes their place."""
         self.blocked: frozenset[PeerId] = frozenset()
         """Peers with which no line is kept; see `block`."""
         self._allowed: frozenset[str] = frozenset()
@@ -262,12 +264,14 @@ class Lines:
             await link.leave("too many peers", redial=False, grace=0)
             return
         loser = self.registry.adopt(entry, link)
+        replaced = self._replaced[link] = trio.Event()
         try:
             if loser is link:
                 await link.leave("duplicate", redial=True, grace=DUPLICATE_GRACE)
                 return
             if loser is not None:
-                nursery.start_soon(self._retire, loser)
+                self._replaced[loser].set()
+            nursery.start_soon(self._give_way, link, replaced)
             entry.learn(_dialable(link))
             self._addresses.observe(link.peer_id, link.hello.observed)
             await self._introduce(entry, link)
@@ -276,8 +280,11 @@ class Lines:
             if entry.link is link and link.closed and not link.leaving and link.reason_code not in EXPECTED:
                 logger.warning("the line to %s (%s) is lost: %s", entry.name, entry.id, link.reason)
             self.registry.drop(entry, link)
+            del self._replaced[link]
 
-    async def _retire(self, link: PeerLink) -> None:
+    async def _give_way(self, link: PeerLink, replaced: trio.Event) -> None:
+        """In the line's own nursery: the line that takes its place may end before its last call does."""
+        await replaced.wait()
         await link.leave("duplicate", redial=True, grace=DUPLICATE_GRACE)
 
     # -- introduction -------------------------------------------------------------------------------
