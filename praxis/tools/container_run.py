@@ -146,9 +146,10 @@ def _folders(tool: DeclaredTool) -> Sequence[str]:
 
 @attrs.define
 class _Trouble:
-    """Why a conversation broke off."""
+    """Why a conversation broke off: for a `reason` at once, over a connection that was `lost` when nothing follows."""
 
     reason: str = ""
+    lost: str = ""
 
 
 async def _converse(engine: Engine, name: str, line: Upgraded, stdin: bytes, output: ProgramOutput) -> int:
@@ -168,7 +169,8 @@ async def _converse(engine: Engine, name: str, line: Upgraded, stdin: bytes, out
             reader.cancel_scope.deadline = trio.current_time() + LAST_OUTPUT
         nursery.cancel_scope.cancel()
     if status is None or trouble.reason:
-        raise PraxisError("unavailable", f"the container broke off: {trouble.reason}", delivered=True)
+        why = trouble.reason or trouble.lost
+        raise PraxisError("unavailable", f"the engine broke off a call under way: {why}", delivered=True)
     return status
 
 
@@ -184,9 +186,13 @@ async def _read(line: Upgraded, output: ProgramOutput, trouble: _Trouble, conver
         while data := await line.receive():
             for stream, part in frames.receive(data):
                 (output.write if stream == STDOUT else output.write_error)(part)
-    except (HttpError, FrameError) as error:
+    except FrameError as error:
         trouble.reason = str(error)
         conversation.cancel()
+    except HttpError as error:
+        # Podman resets the connection when a container has ended without reading its input; all output has come then.
+        trouble.lost = str(error)
+        conversation.deadline = trio.current_time() + LAST_OUTPUT
 
 
 async def _artifacts(engine: Engine, name: str, tool: DeclaredTool) -> list[JSON]:
