@@ -128,8 +128,9 @@ def _arguments(tool: DeclaredTool, path: PathTo) -> Iterator[Problem]:
         other = taken.setdefault(variable(name), name)
         if other != name:
             yield Problem(where, f"would arrive as {variable(name)}, as {other!r} does")
-        elif [known for known, _ in names].count(name) > 1 and where != names[[n for n, _ in names].index(name)][1]:
-            yield Problem(where, f"{name!r} is already the name of another parameter")
+    for index, param in enumerate(tool.params):
+        if any(param.name == before.name for before in tool.params[:index]):
+            yield Problem((*path, "params", index, "name"), f"{param.name!r} is already the name of another parameter")
 
 
 def _default(param: ToolParam, path: PathTo) -> Iterator[Problem]:

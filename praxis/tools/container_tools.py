@@ -164,16 +164,19 @@ class ContainerTools:
             except ValueError as error:
                 candidates, reasons = [], [str(error)]
             for socket in candidates:
-                same = self._engine is not None and self._engine.socket == socket
-                engine = self._engine if self._engine is not None and same else Engine(socket)
+                known = self._engine
+                engine = known if known is not None and known.socket == socket else Engine(socket)
                 try:
                     await engine.ping()
-                    if not same:
+                    if engine is not known:
                         await self._tidy(engine)
                 except OSError as error:
                     reasons.append(str(error) if str(socket) in str(error) else f"{socket}: {error}")
                     await engine.aclose()
                     continue
+                except BaseException:
+                    await engine.aclose()  # which takes no time, also when it is cancelled
+                    raise
                 self._looked = trio.current_time()
                 self._engine = engine
                 self._set("ready", "")

@@ -61,7 +61,6 @@ class FakeEngine:
     containers: dict[str, dict[str, Any]] = attrs.field(factory=dict)
     """By name: what they were made of."""
     ended: trio.Event = attrs.field(factory=trio.Event)
-    killed: trio.Event = attrs.field(factory=trio.Event)
 
     @property
     def verbs(self) -> list[str]:
@@ -138,7 +137,6 @@ class FakeEngine:
                 await self.ended.wait()
                 return 200, {"StatusCode": self.status}
             case "kill":
-                self.killed.set()
                 return 409, {"message": "it is not running"}
             case "DELETE":
                 self.containers.pop(name, None)
