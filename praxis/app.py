@@ -43,6 +43,7 @@ from praxis.reload import Reload, Reread
 from praxis.servers import Servers
 from praxis.status import Status, register_gauges
 from praxis.tools.builtin import FileTools
+from praxis.tools.declared_sources import DeclaredSources
 from praxis.tools.mcp_sources import McpSources
 from praxis.tools.registry import ToolRegistry
 from praxis.websocket.gateway import serve_gateway
@@ -127,6 +128,18 @@ class Agent:
         self._identity = credentials.identity
         self._boot = next_boot(state_dir, time.time_ns() // 1_000_000)
         self.registry = ToolRegistry(config.agent.name, bus=self.bus, metrics=self.metrics)
+        self._declared = DeclaredSources(
+            config.declared_tools,
+            config.agent.name,
+            self._identity.peer_id,
+            socket=config.containers.socket,
+            remote=config.mcp.enabled,
+            limits=config.mcp.limits,
+            base_dir=base_dir,
+            bus=self.bus,
+            metrics=self.metrics,
+            registry=self.registry,
+        )
         self.mcp = self._make_sources(base_dir)
         self._exports = Exports(self.registry, self._policy, card=lambda: self._status.card())
         self.member = Member(
@@ -213,6 +226,7 @@ class Agent:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.meter.run)
             await nursery.start(self.execution.journal.run)
+            await nursery.start(self._declared.run)
             await nursery.start(self.mcp.run)
             http: Any = make_api(api)
             sse: Any = make_sse(api)

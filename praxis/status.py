@@ -20,6 +20,7 @@ from praxis.observe.metrics import Metrics
 from praxis.peers.identity import Identity
 from praxis.peers.registry import PeerRegistry
 from praxis.tools.registry import ToolRegistry
+from praxis.tools.source import SourceState
 
 CERTIFICATE_WARNING = 30 * 86400
 """Seconds before the end of a certificate from which on that is a warning; it should have been renewed long before."""
@@ -105,9 +106,7 @@ class Status:
                 checks[name] = Check("healthy")
         for source in self.registry.sources():
             if source.state in ("failed", "backing off"):
-                shows = f"praxis mcp logs {source.name}" if source.kind == "mcp" else "praxis tools --sources"
-                action = f"`{shows}` shows its last words; see its entry in mcp.servers"
-                checks[f"source {source.name}"] = Check("degraded", source.reason, action)
+                checks[f"source {source.name}"] = Check("degraded", source.reason, _remedy(source))
             else:
                 checks[f"source {source.name}"] = Check("healthy")
         if self.logs is not None and (lost := self.logs.file_trouble) is not None:
@@ -130,6 +129,15 @@ class Status:
             uptime_s=round(time.monotonic() - self._started, 3),
             checks=checks,
         )
+
+
+def _remedy(source: SourceState) -> str:
+    """What to do about a source of tools that is not well."""
+    if source.kind == "container":
+        return "start Docker or Podman, or see containers.socket; it is looked for again by itself"
+    if source.kind == "mcp":
+        return f"`praxis mcp logs {source.name}` shows its last words; see its entry in mcp.servers"
+    return "`praxis tools --sources` shows what is wrong; see its entries in tools"
 
 
 def _log_file(trouble: str) -> Check:

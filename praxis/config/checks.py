@@ -11,6 +11,7 @@ from pathlib import Path
 
 import attrs
 
+from praxis.config.checks_tools import URL, check_tools
 from praxis.config.schema import P2P, PEER_ID, Config, Http, McpServer, Sse, WebSocket
 from praxis.config.strict import SHOWN, PathTo, Problem, dotted
 from praxis.wire.beacon import MAX_ADDRESSES_SIZE, is_address
@@ -25,13 +26,13 @@ MAX_ADVERTISED = 8
 """Addresses to advertise: what an agent tells of itself holds 16, and half of them are for where it is seen to be."""
 MAX_ADVERTISED_LENGTH = 128
 """Characters of one of them, as much as peers take."""
-_URL = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?([/?][\x21-\x7e]*)?")
 
 
 def check(config: Config, state_dir: Path) -> Iterator[Problem]:
     """Everything wrong with a configuration whose every key is right by itself."""
     yield from _listeners(config)
     yield from check_servers(config)
+    yield from check_tools(config)
     yield from _network(config)
     yield from _folders(config, state_dir)
     if config.websocket.pong_timeout <= config.websocket.ping_interval:
@@ -107,7 +108,7 @@ def _remote(server: McpServer, path: PathTo) -> Iterator[Problem]:
     if not server.url:
         yield Problem((*path, "url"), f"is missing: a server with transport {server.transport} has one")
     for key, url in (("url", server.url), ("message_url", server.message_url)):
-        if url and not _URL.fullmatch(url):
+        if url and not URL.fullmatch(url):
             yield Problem((*path, key), f"expected http://HOST/PATH or https://HOST/PATH, got {url[:80]!r}")
     other = "" if server.transport == "sse" else "message_url"
     if server.message_url and not other and _origin(server.url) != _origin(server.message_url):

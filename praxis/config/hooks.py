@@ -99,6 +99,19 @@ def _sound(value: str) -> str:
     return value
 
 
+def structure_json(value: Any, kind: Any) -> Any:
+    """Any value that JSON has too."""
+    if isinstance(value, Mapping):
+        return {structure_str(key, str): structure_json(item, kind) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [structure_json(item, kind) for item in value]
+    if isinstance(value, str):
+        return structure_str(value, str)
+    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    raise MismatchError("a value that JSON has", value)
+
+
 def literal_hook(kind: Any, converter: cattrs.Converter) -> Hook:
     choices = get_args(kind)
 
@@ -212,5 +225,6 @@ FACTORIES: tuple[tuple[Callable[[Any], bool], Factory], ...] = (
     (lambda kind: get_origin(kind) in (Union, types.UnionType), optional_hook),
     (lambda kind: get_origin(kind) is tuple, sequence_hook),
     (lambda kind: get_origin(kind) is dict, mapping_hook),
+    (lambda kind: kind is Any, lambda kind, converter: structure_json),
     (attrs.has, section_hook),
 )

@@ -20,6 +20,7 @@ from praxis.config.hooks import Text
 from praxis.config.lenient import structure_leniently
 from praxis.config.schema import Config
 from praxis.config.strict import PathTo, Problem, dotted
+from praxis.config.tool_forms import settle_tools
 from praxis.config.tree import Node, Place, leaves, merge, node_from, plant, without
 from praxis.config.yaml_reader import read_file
 from praxis.model.errors import PraxisError
@@ -117,9 +118,11 @@ def load(
     for layer in layers:
         root = merge(_overrule(root, layer), layer)
 
+    root, ill_formed = settle_tools(root)
     expander = Expander(environ)
     root = expander.expand(root)
     problems += expander.problems
+    problems += (_told(root, problem) for problem in ill_formed)
     lenient = structure_leniently(root, expander.failed)
     found = lenient.problems
     config, directory = lenient.config, None

@@ -21,6 +21,10 @@ from praxis.config.schema_mcp import McpEndpoint as McpEndpoint
 from praxis.config.schema_mcp import McpLimits as McpLimits
 from praxis.config.schema_mcp import McpServer as McpServer
 from praxis.config.schema_mcp import McpView as McpView
+from praxis.config.schema_tools import Containers as Containers
+from praxis.config.schema_tools import DeclaredTool as DeclaredTool
+from praxis.config.schema_tools import ToolMount as ToolMount
+from praxis.config.schema_tools import ToolParam as ToolParam
 from praxis.config.validators import not_negative, positive
 
 PEER_ID = re.compile(r"px[a-z2-7]{52}")
@@ -97,6 +101,8 @@ class Agent:
     """Seconds that running work may take to finish after a request to stop."""
     external_mcp_endpoints: tuple[McpEndpoint, ...] = ()
     """MCP servers that somebody else runs: URLs, or mappings that say more."""
+    tools: tuple[DeclaredTool, ...] = ()
+    """More of `tools`: another place for the same."""
 
 
 @attrs.frozen
@@ -331,6 +337,9 @@ class Config:
     runs: Runs = Runs()
     mcp: Mcp = attrs.field(factory=Mcp)
     llm: Llm = attrs.field(factory=Llm)
+    tools: tuple[DeclaredTool, ...] = ()
+    """Tools that are containers, processes, or somewhere else."""
+    containers: Containers = attrs.field(factory=Containers)
     logging: Logging = Logging()
     prometheus: Prometheus = Prometheus()
     state_dir: Path | None = None
@@ -340,3 +349,8 @@ class Config:
     def mcp_servers(self) -> tuple[McpServer, ...]:
         """All MCP servers, those that are given as endpoints too."""
         return (*self.mcp.servers, *(endpoint.server() for endpoint in self.agent.external_mcp_endpoints))
+
+    @property
+    def declared_tools(self) -> tuple[DeclaredTool, ...]:
+        """All tools that the configuration declares, wherever in it."""
+        return (*self.tools, *self.agent.tools)

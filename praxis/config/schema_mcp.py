@@ -18,7 +18,7 @@ def _source_name(_: object, attribute: attrs.Attribute[str], value: str) -> None
         raise ValueError("'fs' is the name of the built-in file tools; choose another")
 
 
-def _headers(_: object, attribute: attrs.Attribute[Any], value: dict[str, str]) -> None:
+def check_headers(_: object, attribute: attrs.Attribute[Any], value: dict[str, str]) -> None:
     for name, text in value.items():
         if not re.fullmatch(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", name) or not (text.isascii() and text.isprintable()):
             raise ValueError(f"expected names of headers and printable ASCII as values, got {name[:60]!r}")
@@ -48,7 +48,7 @@ class McpServer:
     """With http and sse: where it is."""
     message_url: str = ""
     """With sse: where messages go, for a server that tells it wrongly. On the same host and port as `url`."""
-    headers: dict[str, str] = attrs.field(factory=dict, repr=False, metadata={"secret": True}, validator=_headers)
+    headers: dict[str, str] = attrs.field(factory=dict, repr=False, metadata={"secret": True}, validator=check_headers)
     """With http and sse: sent with every request, such as Authorization."""
     protocol: Literal["auto", "legacy", "modern"] = "auto"
     """`modern`: MCP 2026-07-28; `legacy`: the revisions up to 2025-11-25; `auto` asks the server, and remembers."""
@@ -87,7 +87,7 @@ class McpEndpoint:
     name: str = attrs.field(default="", validator=_endpoint_name)
     """Its name as a source of tools; default the host and port of the URL."""
     transport: Literal["http", "sse"] = "http"
-    headers: dict[str, str] = attrs.field(factory=dict, repr=False, metadata={"secret": True}, validator=_headers)
+    headers: dict[str, str] = attrs.field(factory=dict, repr=False, metadata={"secret": True}, validator=check_headers)
     protocol: Literal["auto", "legacy", "modern"] = "auto"
     timeout: float | None = attrs.field(default=None, validator=attrs.validators.optional(positive))
     enabled: bool = True

@@ -16,6 +16,9 @@ from praxis.model.errors import PraxisError
 JSON = Any
 """A value as :func:`json.loads` makes it."""
 
+GROUP = "praxis.group"
+"""The member of a definition's ``_meta`` that names the group of interchangeable tools that it belongs to."""
+
 _NAME = re.compile(r"[^\s:/\x00-\x1f]{1,128}")
 
 
@@ -85,6 +88,13 @@ class Tool:
         if not isinstance(annotations, Mapping):
             return False
         return annotations.get("idempotentHint") is True or annotations.get("readOnlyHint") is True
+
+    @property
+    def group(self) -> str:
+        """What its agent says that it is interchangeable with: tools of this name and this group. "" is no group."""
+        meta = self.definition.get("_meta")
+        group = meta.get(GROUP) if isinstance(meta, Mapping) else None
+        return group if isinstance(group, str) else ""
 
     @cached_property
     def digest(self) -> str:

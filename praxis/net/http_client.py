@@ -12,6 +12,7 @@ import select
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 import attrs
@@ -158,7 +159,8 @@ class HttpClient:
     """Makes requests; any number of tasks at once, each on its own connection.
 
     `keep` connections at most stay open while nobody uses them. `headers` go with every request, and so does what
-    `authorize` gives. `tls` is how servers are checked; default the authorities of the system.
+    `authorize` gives. `tls` is how servers are checked; default the authorities of the system. With `unix` all goes to
+    the server on that socket, whatever host a URL names.
     """
 
     def __init__(
@@ -169,11 +171,13 @@ class HttpClient:
         authorize: Authorize | None = None,
         tls: ssl.SSLContext | None = None,
         agent: str = "praxis",
+        unix: Path | None = None,
     ) -> None:
         self._keep = keep
         self._headers = [*headers, ("User-Agent", agent), ("Accept-Encoding", "identity")]
         self._authorize = authorize
         self._tls = tls
+        self._unix = unix
         self._idle: list[tuple[tuple[str, str, int], _Line]] = []
         self._closed = False
 
@@ -291,9 +295,13 @@ class HttpClient:
         scheme, host, port = place.origin
         with trio.move_on_after(CONNECT_LIMIT):
             try:
-                socket = await trio.open_tcp_stream(host, port)
+                if self._unix is not None:
+                    socket = await trio.open_unix_socket(self._unix)
+                else:
+                    socket = await trio.open_tcp_stream(host, port)
             except OSError as error:
-                raise HttpError(f"cannot connect to {place.authority}: {_reason(error)}", sent=False) from None
+                where = self._unix or place.authority
+                raise HttpError(f"cannot connect to {where}: {_reason(error)}", sent=False) from None
             try:
                 stream: trio.abc.Stream = socket
                 if scheme == "https":

@@ -17,7 +17,7 @@ class SourceState:
     """A source at one moment. `reason` says why it is not ready, `stderr_tail` holds its last words."""
 
     name: str
-    kind: Literal["builtin", "mcp"]
+    kind: Literal["builtin", "mcp", "container", "process", "remote"]
     state: State
     reason: str = ""
     tools: int = 0

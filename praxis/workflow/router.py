@@ -181,6 +181,10 @@ class Snapshot:
         raise self._ambiguous(ref, local or found)
 
     def _interchangeable(self, found: Sequence[Candidate]) -> bool:
+        """Whether our configuration says so, or all of their owners do with one word."""
+        groups = {candidate.tool.group for candidate in found}
+        if len(groups) == 1 and "" not in groups:
+            return True
         return all(
             any(
                 fnmatchcase(name, glob)
@@ -207,6 +211,6 @@ class Snapshot:
         return PraxisError(
             "ambiguous",
             f"{str(ref)!r} has {len(names)} owners: {', '.join(names[:8])}{' ...' if len(names) > 8 else ''}",
-            hint="write one of these names, or declare them routing.interchangeable",
+            hint="write one of these names, or declare them routing.interchangeable, or of one tools[].group",
             data={"candidates": names[:64]},
         )

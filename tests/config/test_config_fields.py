@@ -9,13 +9,61 @@ import attrs
 import pytest
 
 from praxis.config.load import ConfigError, load
-from praxis.config.schema import Config, McpEndpoint, McpServer, McpView, PeerExport
+from praxis.config.schema import (
+    Config,
+    DeclaredTool,
+    McpEndpoint,
+    McpServer,
+    McpView,
+    PeerExport,
+    ToolMount,
+    ToolParam,
+)
 from praxis.config.strict import dotted_keys
 
 SERVER = "mcp.servers[]."
 ENDPOINT = "agent.external_mcp_endpoints[]."
 PEER = "export.peers{}."
 VIEW = "mcp.views{}."
+
+TOOL = "tools[]."
+TOOL_VALUES: dict[str, tuple[str, object]] = {
+    "name": ("count", "count"),
+    "engine": ("dagger", "dagger"),
+    "description": ("counts", "counts"),
+    "params": ("[{name: x}]", (ToolParam("x"),)),
+    "params[].name": ("y", "y"),
+    "params[].type": ("array", "array"),
+    "params[].description": ("a word", "a word"),
+    "params[].required": ("true", True),
+    "params[].default": ("word", "word"),
+    "inputSchema": ("{type: object, properties: {x: {}}}", {"type": "object", "properties": {"x": {}}}),
+    "group": ("counters", "counters"),
+    "idempotent": ("true", True),
+    "read_only": ("true", True),
+    "timeout": ("1.5", 1.5),
+    "command": ("[wc, -c]", ("wc", "-c")),
+    "env": ("{A: b}", {"A": "b"}),
+    "env_passthrough": ("[A]", ("A",)),
+    "workdir": ("/srv", Path("/srv")),
+    "image": ('"busybox:1"', "busybox:1"),
+    "pull": ("missing", "missing"),
+    "user": ('"1:1"', "1:1"),
+    "mounts": ("[{source: /a, target: /b}]", (ToolMount(Path("/a"), "/b"),)),
+    "mounts[].source": ("/c", Path("/c")),
+    "mounts[].target": ("/d", "/d"),
+    "mounts[].read_only": ("true", True),
+    "secrets": ("{key: abc}", {"key": "abc"}),
+    "artifacts": ("/work", "/work"),
+    "cpu": ("0.5", 0.5),
+    "memory": ("64m", "64m"),
+    "pids": ("10", 10),
+    "network": ("bridge", "bridge"),
+    "address": ("http://a/mcp", "http://a/mcp"),
+    "tool": ("wc", "wc"),
+    "headers": ("{X-Key: abc}", {"X-Key": "abc"}),
+}
+REMOTE = ("address", "tool", "headers")
 
 VALUES: dict[str, tuple[str, object]] = {
     "agent.name": ("bob", "bob"),
@@ -150,6 +198,10 @@ VALUES: dict[str, tuple[str, object]] = {
     "logging.format": ("json", "json"),
     "logging.file": ("/var/log/praxis.log", Path("/var/log/praxis.log")),
     "prometheus.enabled": ("false", False),
+    "tools": ("[{name: x, engine: process, command: [y]}]", (DeclaredTool("x", "process", command=("y",)),)),
+    "agent.tools": ("[{name: x, engine: process, command: [y]}]", (DeclaredTool("x", "process", command=("y",)),)),
+    **{place + name: value for place in (TOOL, "agent." + TOOL) for name, value in TOOL_VALUES.items()},
+    "containers.socket": ("/run/engine.sock", Path("/run/engine.sock")),
     "state_dir": ("/var/lib/praxis", Path("/var/lib/praxis")),
 }
 NEEDED = {"p2p.security.ca_files": "mode: ca, "}
@@ -161,8 +213,24 @@ NEEDS = {"url": "transport: http, url: 'http://a/', ", "headers": "transport: ht
 """What a key of a server cannot do without; for all others it is a command."""
 
 
+def tool_document(name: str, value: str) -> str:
+    """A list of one tool with just this key, and what it cannot do without."""
+    remote = name in REMOTE
+    needed = {"name": "x", "engine": "remote-mcp" if remote else "container"}
+    needed |= {"address": "'http://a/'"} if remote else {"image": "x"}
+    if name.startswith(("params[].", "mounts[].")):
+        outer, _, name = name.partition("[].")
+        inner = {"name": "x"} if outer == "params" else {"source": "/a", "target": "/b"}
+        name, value = outer, "[{" + ", ".join(f"{k}: {v}" for k, v in (inner | {name: value}).items()) + "}]"
+    return "[{" + ", ".join(f"{k}: {v}" for k, v in (needed | {name: value}).items()) + "}]"
+
+
 def document(key: str, value: str) -> str:
     """YAML with just this key, and what the section around it cannot do without."""
+    if key.startswith(TOOL):
+        return f"tools: {tool_document(key.removeprefix(TOOL), value)}"
+    if key.startswith("agent." + TOOL):
+        return f"agent: {{tools: {tool_document(key.removeprefix('agent.' + TOOL), value)}}}"
     for prefix, around in (
         (SERVER, "mcp: {{servers: [{{{needed}{name}: {value}}}]}}"),
         (ENDPOINT, "agent: {{external_mcp_endpoints: [{{{needed}{name}: {value}}}]}}"),

@@ -18,6 +18,7 @@ from praxis.config.schema import (
     Access,
     Agent,
     Config,
+    DeclaredTool,
     Export,
     Http,
     Mcp,
@@ -25,6 +26,7 @@ from praxis.config.schema import (
     PeerExport,
     Runs,
     Security,
+    ToolMount,
     WebSocket,
 )
 
@@ -64,8 +66,24 @@ servers = st.builds(
     timeout=st.none() | seconds,
     enabled=st.booleans(),
 )
+json = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | words, lambda x: st.lists(x, max_size=2), max_leaves=3
+)
+tools = st.builds(
+    DeclaredTool,
+    name=st.from_regex(r"[a-zA-Z0-9._-]{1,64}", fullmatch=True),
+    engine=st.just("container"),
+    image=words.filter(bool),
+    command=st.lists(words.filter(bool), max_size=3).map(tuple),
+    description=words,
+    inputSchema=st.dictionaries(words.filter(lambda key: key not in ("type", "properties")), json, max_size=2),
+    mounts=st.lists(st.just(ToolMount(Path("/srv/$x"), "/work")), max_size=1).map(tuple),
+    secrets=st.dictionaries(st.just("key"), words, max_size=1),
+    cpu=st.none() | seconds,
+)
 configs = st.builds(
     Config,
+    tools=st.lists(tools, max_size=2, unique_by=lambda tool: tool.name).map(tuple),
     agent=st.builds(
         Agent, description=words, version=words, stop_grace=seconds, shared_dir=st.none() | st.just(Path("/srv/$x"))
     ),

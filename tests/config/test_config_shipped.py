@@ -38,19 +38,22 @@ def test_agent_yaml_has_every_key_with_its_default(tmp_path: Path) -> None:
 def _generic(key: str) -> str:
     """A key of the examples as the schema names it."""
     named = key.replace("peers.praxis-agent-1", "peers{}").replace("views.notes", "views{}")
-    return named.removesuffix(".Authorization")
+    return re.sub(r"\.(Authorization|MODE|key|type)$(?<!params\[\d\]\.type)", "", named)
 
 
 def test_the_examples_in_its_comments_have_every_other_key(tmp_path: Path) -> None:
     text = (CONFIGS / "agent.yaml").read_text()
-    for default in ("  servers: []\n", "  peers: {}\n", "  external_mcp_endpoints: []\n", "  views: {}\n"):
+    defaults = ("  servers: []\n", "  peers: {}\n", "  external_mcp_endpoints: []\n", "  views: {}\n", "\ntools: []\n")
+    for default in defaults:
         assert default in text
-        text = text.replace(default, "")
+        text = text.replace(default, "\n" if default.startswith("\n") else "")
     text = re.sub(r"^  #   ", "  ", text, flags=re.MULTILINE)
+    text = re.sub(r"^#   ", "", text, flags=re.MULTILINE)
     path = tmp_path / "configs" / "agent.yaml"
     path.parent.mkdir()
     path.write_text(text)
-    loaded = load(path, environ={"HOME": str(tmp_path), "OLD_TOKEN": "one", "REMOTE_TOKEN": "two"})
+    tokens = dict.fromkeys(("OLD_TOKEN", "REMOTE_TOKEN", "TRANSLATE_TOKEN", "ANALYZER_SECRET"), "t")
+    loaded = load(path, environ={"HOME": str(tmp_path), **tokens})
     assert [server.url for server in loaded.config.mcp_servers][1:3] == ["https://tools.example/mcp"] * 2
     assert loaded.config.export.peers["praxis-agent-1"].deny == ("fs/delete_file",)
     written = {
@@ -58,12 +61,10 @@ def test_the_examples_in_its_comments_have_every_other_key(tmp_path: Path) -> No
         for key, source in loaded.sources.items()
         if source.startswith("agent.yaml:")
     }
-    assert written == set(dotted_keys(Config)) - {
-        "mcp.servers",
-        "export.peers",
-        "mcp.views",
-        "agent.external_mcp_endpoints",
-    }
+    # What is in the lists stands for them; agent.tools has the keys of tools.
+    lists = {"mcp.servers", "export.peers", "mcp.views", "agent.external_mcp_endpoints"}
+    lists |= {"tools", "tools[].params", "tools[].mounts"}
+    assert written == {key for key in dotted_keys(Config) if not key.startswith("agent.tools[]")} - lists
 
 
 def test_agent_yaml_names_every_variable() -> None:

@@ -14,6 +14,10 @@ command -v nsenter >/dev/null || packages+=(util-linux)
 command -v dockerd >/dev/null || packages+=(docker.io)
 command -v docker >/dev/null || packages+=(docker.io docker-cli)
 command -v iptables >/dev/null || packages+=(iptables)
+command -v podman >/dev/null || packages+=(podman)
+command -v runc >/dev/null || packages+=(runc)
+[ -x /usr/lib/podman/netavark ] || packages+=(netavark)
+command -v conmon >/dev/null || packages+=(conmon)
 if [ ${#packages[@]} -gt 0 ]; then
   apt-get -qq update
   # Up to Debian 12 the client is in docker.io.

@@ -7,82 +7,21 @@ input ends, also if that is because this process has died.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 
 from praxis.config.schema import Agent
+from tests.deploy.engines import ROOT, Engine, needed
 
-pytestmark = [
-    pytest.mark.engine,
-    pytest.mark.skipif(
-        not os.environ.get("PRAXIS_FULL") or os.geteuid() != 0,
-        reason="needs a container engine: run scripts/test.sh --full as root",
-    ),
-]
+pytestmark = needed
 
-ROOT = Path(__file__).parents[2]
 AGENTS = ("agent1", "agent2")
-HELD = """
-import json, os, sys
-names = ("DOCKER_HOST", "DOCKER_CONFIG", "PATH", "HOME")
-env = {name: os.environ[name] for name in names if name in os.environ}
-print(json.dumps({"pid": os.getpid(), "env": env}), flush=True)
-sys.stdin.read()
-"""
-"""The command beside the engine: says where it is, and ends with our end of its standard input."""
-
-
-@attrs.frozen
-class Engine:
-    pid: int
-    """A process in the engine's network namespace."""
-    env: dict[str, str]
-
-    def try_run(self, *command: str | Path, **environ: str) -> subprocess.CompletedProcess[str]:
-        """Run a command on the engine's host: with its network and its settings."""
-        return subprocess.run(
-            ["nsenter", f"--net=/proc/{self.pid}/ns/net", "--", *command],
-            env={**self.env, **environ},
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-
-    def run(self, *command: str | Path, **environ: str) -> str:
-        done = self.try_run(*command, **environ)
-        assert done.returncode == 0, f"{command}:\n{done.stdout}\n{done.stderr}"
-        return done.stdout.strip()
-
-    def inspect(self, container: str) -> Any:
-        return json.loads(self.run("docker", "inspect", f"praxis-{container}-1"))[0]
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    command = [str(ROOT / "tests" / "deploy" / "with_docker.sh"), sys.executable, "-c", HELD]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line, "the engine did not come up; its words are on standard error"
-        place = json.loads(line)
-        yield Engine(place["pid"], place["env"])
-        process.stdin.close()
-        assert process.wait(60) == 0
-    scratch = Path(place["env"]["DOCKER_HOST"].removeprefix("unix://")).parent
-    assert not scratch.exists()
 
 
 @pytest.fixture(scope="module")

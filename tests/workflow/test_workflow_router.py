@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from praxis.config.schema import Weights
 from praxis.model.errors import PraxisError
-from praxis.model.tool import Tool, ToolRef
+from praxis.model.tool import GROUP, Tool, ToolRef
 from praxis.workflow import router
 from praxis.workflow.router import DRAWN, MAX_COMPARED, MAX_SHOWN, MAX_WEIGHED, Home, Route, Snapshot
 from praxis.workflow.scores import Measure, score
@@ -110,6 +110,33 @@ def test_interchangeable_tools_may_take_over_local_ones_first(glob: str) -> None
     choice = snapshot.route(ToolRef.parse("read")).choice
     assert (choice.tool, choice.others) == ("me:fs/read", ("a:fs/read", "b:fs/read"))
     assert choice.reason == "interchangeable: local first"
+
+
+def grouped(**groups: str) -> Snapshot:
+    """A network where agents have ``x/job``, each of a group; "" is none."""
+    tools = {
+        agent: Tool(agent, "x", {"name": "job", "_meta": {GROUP: group} if group else {}})
+        for agent, group in groups.items()
+    }
+    local = [tools.pop("me")] if "me" in tools else []
+    return Snapshot(local, [(f"px{agent}", [tool]) for agent, tool in tools.items()], ())
+
+
+def test_tools_of_one_name_and_one_group_are_interchangeable() -> None:
+    assert routed(grouped(a="workers", me="workers", b="workers"), "job") == ["me:x/job", "a:x/job", "b:x/job"]
+    choice = grouped(a="workers", b="workers").route(ToolRef.parse("x/job")).choice
+    assert (choice.tool, choice.reason) == ("a:x/job", "interchangeable")
+
+
+@pytest.mark.parametrize("other", ["", "others"])
+def test_another_group_or_none_makes_them_as_different_as_ever(other: str) -> None:
+    assert refusal(grouped(a="workers", b=other), "job").code == "ambiguous"
+    assert routed(grouped(a="workers", me=other), "job") == ["me:x/job"]
+
+
+@pytest.mark.parametrize("meta", [None, 5, [], {GROUP: 5}, {GROUP: ["workers"]}, {"group": "workers"}])
+def test_what_a_stranger_says_of_its_group_has_to_be_text(meta: object) -> None:
+    assert Tool("a", "x", {"name": "job", "_meta": meta}).group == ""
 
 
 def test_interchangeable_peers_need_no_local_tool() -> None:
