@@ -45,7 +45,7 @@ def check(config: Config, state_dir: Path) -> Iterator[Problem]:
         if not _ORIGIN.fullmatch(origin):
             what = f"expected an origin such as https://console.example, got {origin!r}"
             yield Problem(("access", "allowed_origins", index), what)
-    if config.llm.base_url and (not _URL.fullmatch(config.llm.base_url) or "?" in config.llm.base_url):
+    if config.llm.base_url and (not URL.fullmatch(config.llm.base_url) or "?" in config.llm.base_url):
         what = f"expected http://HOST/PATH or https://HOST/PATH, got {config.llm.base_url[:SHOWN]!r}"
         yield Problem(("llm", "base_url"), what)
     if config.agent.url and not re.fullmatch(r"https?://[^/\s]+\S*", config.agent.url):
