@@ -80,8 +80,9 @@ class StepRecord:
     """Those before the last one."""
     cached: bool = False
     """True when the result is one that an earlier step has got."""
-    place: int = 0
-    """Where it stands among the steps of the run."""
+    place: tuple[int, ...] = ()
+    """Where it stands in the program: indexes of the block, of its round, and in there. Steps of a run are in this
+    order."""
 
 
 @attrs.frozen

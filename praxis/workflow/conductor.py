@@ -96,10 +96,10 @@ class Conductor:
             if not self._over:
                 self._on_cancelling(self._run)
 
-    def _added(self, id: str, step: Step) -> None:
+    def _added(self, id: str, step: Step, place: tuple[int, ...]) -> None:
         if id not in self._run.steps:
             route = self._run.routes[step.id].choice
-            self._run.steps[id] = StepRecord(id, step.tool, route=route, bind=step.bind, place=len(self._run.steps))
+            self._run.steps[id] = StepRecord(id, step.tool, route=route, bind=step.bind, place=place)
 
     def _left_out(self, id: str, reason: Problem) -> None:
         steps = self._run.steps

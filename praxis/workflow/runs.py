@@ -51,10 +51,10 @@ class Run:
 
     def __attrs_post_init__(self) -> None:
         self.secrecy = Secrecy(self.secrets)
-        top = (step for step in self.plan.steps if isinstance(step, Step))
         self.steps = {
-            step.id: StepRecord(step.id, step.tool, route=self.routes[step.id].choice, bind=step.bind, place=place)
-            for place, step in enumerate(top)
+            step.id: StepRecord(step.id, step.tool, route=self.routes[step.id].choice, bind=step.bind, place=(index,))
+            for index, step in enumerate(self.plan.steps)
+            if isinstance(step, Step)
         }
 
     @property
@@ -64,7 +64,7 @@ class Run:
             state=self.state,
             caller=self.caller,
             program=self.program,
-            steps=tuple(self.steps.values()),
+            steps=tuple(sorted(self.steps.values(), key=lambda step: step.place)),
             created_at=self.created_at,
             ended_at=self.ended_at,
             error=self.error,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import ChainMap, deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import attrs
@@ -45,6 +46,7 @@ class _Shape:
     waits: Mapping[str, int]
     dependants: Mapping[str, list[Node]]
     calls: int
+    places: Mapping[str, int]
 
     @classmethod
     def of(cls, nodes: tuple[Node, ...]) -> _Shape:
@@ -53,7 +55,8 @@ class _Shape:
             for before in node.after:
                 dependants.setdefault(before, []).append(node)
         calls = sum(isinstance(node, Step) for node in nodes)
-        return cls(nodes, {node.id: len(node.after) for node in nodes}, dependants, calls)
+        places = {node.id: index for index, node in enumerate(nodes)}
+        return cls(nodes, {node.id: len(node.after) for node in nodes}, dependants, calls, places)
 
 
 @attrs.define(eq=False)
@@ -64,10 +67,15 @@ class _Level:
     on_done: Callable[[JSON], None]
     waits: dict[str, int]
     left: int
+    place: tuple[int, ...]
+    """Where the block stands in the program, and which round of it this is."""
     given: dict[str, JSON] = attrs.field(factory=dict)
     """What each node has given, for the value of the whole."""
     hurt: dict[str, str] = attrs.field(factory=dict)
     """Nodes that are left out, with the one that they wait for in vain."""
+
+    def place_of(self, node: Node) -> tuple[int, ...]:
+        return (*self.place, self.shape.places[node.id])
 
     def value(self) -> JSON:
         """What its last node with a value has given."""
@@ -86,10 +94,11 @@ class Schedule:
         plan: Plan,
         given: Mapping[str, JSON],
         *,
-        on_added: Callable[[str, Step], None],
+        on_added: Callable[[str, Step, tuple[int, ...]], None],
         on_left_out: Callable[[str, Problem], None],
     ) -> None:
-        """`given` are the params and secrets; `on_added` hears of each call before its turn, `on_left_out` of one that
+        """`given` are the params and secrets; `on_added` hears of each call before its turn and
+        where it stands in the program, `on_left_out` of one that
         gets none, with the reason."""
         self.failed: Problem | None = None
         self._plan = plan
@@ -99,7 +108,7 @@ class Schedule:
         self._shapes: dict[int, _Shape] = {}
         self._begun: deque[tuple[_Level, Node]] = deque()
         self._turns: deque[Turn] = deque()
-        self._enter(plan.steps, ChainMap({}, dict(given)), "", lambda value: None)
+        self._enter(plan.steps, ChainMap({}, dict(given)), "", (), lambda value: None)
 
     def take(self) -> Turn | None:
         """The next call that may begin now."""
@@ -132,7 +141,14 @@ class Schedule:
 
     # -- levels -------------------------------------------------------------------------------------
 
-    def _enter(self, nodes: tuple[Node, ...], values: Values, suffix: str, on_done: Callable[[JSON], None]) -> None:
+    def _enter(
+        self,
+        nodes: tuple[Node, ...],
+        values: Values,
+        suffix: str,
+        place: tuple[int, ...],
+        on_done: Callable[[JSON], None],
+    ) -> None:
         """Begin a round of these. Raises PraxisError("too_large")."""
         shape = self._shapes.get(id(nodes))
         if shape is None:
@@ -140,10 +156,10 @@ class Schedule:
         self._calls += shape.calls
         if self._calls > MAX_CALLS:
             raise PraxisError("too_large", f"the run has more than {MAX_CALLS} calls", hint="split the list")
-        level = _Level(shape, values, suffix, on_done, dict(shape.waits), len(nodes))
-        for node in nodes:
+        level = _Level(shape, values, suffix, on_done, dict(shape.waits), len(nodes), place)
+        for index, node in enumerate(nodes):
             if isinstance(node, Step):
-                self._on_added(node.id + suffix, node)
+                self._on_added(node.id + suffix, node, (*place, index))
             if not node.after:
                 self._begun.append((level, node))
 
@@ -200,7 +216,7 @@ class Schedule:
             self._end(level, node, value=value, has_value=True)
 
         if branch:
-            self._enter(branch, level.values.new_child(), level.suffix, done)
+            self._enter(branch, level.values.new_child(), level.suffix, level.place_of(node), done)
         else:
             done(None)
 
@@ -225,7 +241,8 @@ class _Rounds:
             self._begun += 1
             values = self._level.values.new_child({node.name: self._elements[index]})
             suffix = f"{self._level.suffix}[{index}]"
-            self._schedule._enter(node.body, values, suffix, lambda value, index=index: self._done(index, value))  # type: ignore[misc]
+            place = (*self._level.place_of(node), index)
+            self._schedule._enter(node.body, values, suffix, place, partial(self._done, index))
         if self._ended == len(self._elements):
             self._schedule._end(self._level, node, value=self._results, has_value=True)
 

@@ -32,7 +32,7 @@ STEP = StepRecord(
     "x",
     (Attempt(0.5, 0.9, "a", Problem("timeout", "late", data={"s": 1})),),
     cached=True,
-    place=3,
+    place=(3, 0),
 )
 RUN = RunRecord("r1", "running", "ann", "CALL c", (STEP,), 1.0, params={"p": [1]}, needs_secrets=("k",))
 

@@ -60,7 +60,7 @@ async def test_a_list_is_gone_through_in_order_and_its_results_are_a_list() -> N
     assert record.state == "succeeded", record.error
     assert each.asked == [3, 3, 1, 1, 2, 2]
     assert last.asked == [1]
-    assert list(states(record)) == ["s1", "s5", "s3[0]", "s4[0]", "s3[1]", "s4[1]", "s3[2]", "s4[2]"]
+    assert list(states(record)) == ["s1", "s3[0]", "s4[0]", "s3[1]", "s4[1]", "s3[2]", "s4[2]", "s5"]
 
 
 @pytest.mark.parametrize(("most", "seconds"), [("", 10.0), (" MAX 1", 10.0), (" MAX 4", 3.0), (" MAX 64", 1.0)])
