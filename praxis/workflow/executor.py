@@ -70,7 +70,7 @@ class Executor:
         self._store = RunStore(keep=keep)
         self._keys: dict[str, tuple[str, Run]] = {}
         """Runs under way that were begun with an idempotency key."""
-        self._running = 0
+        self._open = self._running = 0
         self._run_over = trio.lowlevel.ParkingLot()
         self._ended = metrics.counter("praxis_runs_total", "Runs that ended, by state.", ("state",))
         self._refused = metrics.counter("praxis_runs_refused_total", "Runs refused because the queue was full.")
@@ -93,7 +93,7 @@ class Executor:
 
     async def wait_idle(self) -> None:
         """Wait until no run is under way."""
-        while self._running or self._queued:
+        while self._open:
             await self._run_over.park()
 
     def catalog(self) -> list[Tool]:
@@ -247,6 +247,9 @@ class Executor:
         order: Order,
         digest: str,
     ) -> RunRecord:
+        run_id = order.run_id or self._new_id()
+        if await self._is_kept(order) or self._is_taken(run_id, order):
+            raise PraxisError("conflict", f"there is a run {run_id!r} already", hint="give each run an id of its own")
         if self._running + self._queued >= self._max + self._queue:
             self._refused.inc()
             raise PraxisError(
@@ -254,9 +257,6 @@ class Executor:
                 f"{self._running} runs are under way, and {self._queued} wait",
                 hint="try again, or raise runs.max_concurrent or runs.queue",
             )
-        run_id = order.run_id or self._new_id()
-        if await self._is_taken(run_id, order):
-            raise PraxisError("conflict", f"there is a run {run_id!r} already", hint="give each run an id of its own")
         began = order.created_at or self._clock()
         run = Run(run_id, text, principal.name, planned, routes, began, order.params, order.secrets, order.done)
         run.state, run.began = "queued", trio.current_time()
@@ -266,6 +266,7 @@ class Executor:
         seconds = min(self._timeout, order.timeout) if order.timeout is not None else self._timeout
         patience = trio.CancelScope(deadline=run.began + seconds)
         self._queued += 1
+        self._open += 1
         try:
             with run.scope, patience:
                 await self._run(run, order.key, digest)
@@ -280,21 +281,24 @@ class Executor:
             run.state = "failed"
             raise
         finally:
+            await self._end(run)
             if order.key is not None:
                 del self._keys[order.key]
-            await self._end(run)
         return run.record
 
     async def _kept(self, run_id: str) -> RunRecord:
         kept = await self.journal.find(run_id) if self.journal is not None else None
         return kept if kept is not None else self.get(run_id)
 
-    async def _is_taken(self, run_id: str, order: Order) -> bool:
-        if self._store.has(run_id):
-            return not order.resumes or self._store.get(run_id).ended_at is None
+    def _is_taken(self, run_id: str, order: Order) -> bool:
+        """Whether a run of this id is in memory, and in the way."""
+        return self._store.has(run_id) and (not order.resumes or self._store.get(run_id).ended_at is None)
+
+    async def _is_kept(self, order: Order) -> bool:
+        """Whether the id that is asked for is one of an earlier run."""
         if self.journal is None or order.run_id is None or order.resumes:
             return False
-        return await self.journal.find(run_id) is not None
+        return await self.journal.find(order.run_id) is not None
 
     async def _run(self, run: Run, key: str | None, digest: str) -> None:
         """Wait for a place, then run."""
@@ -342,6 +346,7 @@ class Executor:
         self._store.ended(run)
         duration = round((trio.current_time() - run.began) * 1000, 3)
         self._bus.publish("run.finished", run_id=run.id, state=run.state, duration_ms=duration)
+        self._open -= 1
         run.over.set()
         self._run_over.unpark_all()
 
