@@ -64,6 +64,9 @@ def plan_of_graph(graph: Mapping[str, JSON]) -> Plan:
     steps = {id: _step(node, nodes) for id, node in nodes.items() if "tool" in node.said}
     for id, step in steps.items():
         for reference in step.references():
+            if reference.name == SECRETS and not (reference.path and isinstance(reference.path[0], str)):
+                where = f"{nodes[id].where}.arguments"
+                raise PraxisError("invalid", f"{reference} is all that a run is given, not one of it", where=where)
             if reference.name not in (PARAMS, SECRETS):
                 _check_reference(reference, nodes[id], steps)
                 before[id][reference.name] = None
