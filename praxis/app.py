@@ -10,6 +10,7 @@ import random
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,10 +47,12 @@ from praxis.tools.builtin import FileTools
 from praxis.tools.mcp_sources import McpSources
 from praxis.tools.registry import ToolRegistry
 from praxis.websocket.gateway import serve_gateway
+from praxis.workflow.asking import Asking
 from praxis.workflow.catalog import Catalog
 from praxis.workflow.executor import Executor
 from praxis.workflow.exports import Exports
 from praxis.workflow.history import History
+from praxis.workflow.llm_planner import LlmPlanner
 from praxis.workflow.sources import Sources
 
 logger = logging.getLogger(__name__)
@@ -97,8 +100,8 @@ class Agent:
     """One agent: its rooms, put together.
 
     Attributes:
-        bus, metrics, meter, registry, mcp, member, peers, catalog, executor: the rooms that whoever embeds an agent
-            works with.
+        bus, metrics, meter, registry, mcp, member, peers, catalog, executor, asking: the rooms that whoever embeds an
+            agent works with.
     """
 
     def __init__(
@@ -179,6 +182,8 @@ class Agent:
             journal=self.journal,
         )
         self.history = History(self.executor, self.catalog)
+        planner = LlmPlanner(config.llm, metrics=self.metrics, clock=time.time, chance=random.SystemRandom())
+        self.asking = Asking(planner, self.executor, self.catalog)
         self._status = Status(
             config,
             registry=self.registry,
@@ -230,7 +235,7 @@ class Agent:
         unix = self._state_dir / "api.sock"
         closing = trio.Event()
         api = self._make_services()
-        async with trio.open_nursery() as nursery:
+        async with aclosing(self.asking), trio.open_nursery() as nursery:
             nursery.start_soon(self.meter.run)
             await nursery.start(self.journal.run)
             await nursery.start(self.mcp.run)
@@ -293,6 +298,7 @@ class Agent:
     def _make_services(self) -> Services:
         return Services(
             executor=self.executor,
+            asking=self.asking,
             history=self.history,
             bus=self.bus,
             metrics=self.metrics,

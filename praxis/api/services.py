@@ -16,6 +16,7 @@ from praxis.model.tool import JSON
 from praxis.observe.events import EventBus
 from praxis.observe.metrics import Metrics
 from praxis.tools.source import SourceState
+from praxis.workflow.asking import Asking
 from praxis.workflow.executor import Executor
 from praxis.workflow.history import History
 
@@ -61,6 +62,7 @@ class Services:
     """`prometheus` says whether /metrics answers; `draining` whether the agent is stopping."""
 
     executor: Executor
+    asking: Asking
     history: History
     bus: EventBus
     metrics: Metrics
