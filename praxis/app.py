@@ -362,7 +362,9 @@ class Agent:
         listeners = await self._open("websocket", section.host, section.port)
         await serve_gateway(
             section,
+            agent=self._config.agent.name,
             executor=self.executor,
+            asking=self.asking,
             bus=self.bus,
             policy=self._policy,
             entrance=self._entrance(section.host),
