@@ -201,7 +201,7 @@ class Agent:
         card, send = self._status.card, self.member.send
         name, executor = config.agent.name, self.executor
         mine = (self._policy, self.bus, card, self.peers, send)
-        gateway = LocalGateway(name, executor, sources, *mine, config.mcp.views)
+        gateway = LocalGateway(name, executor, self.asking, sources, *mine, config.mcp.views)
         ways = (gateway.service, gateway.view, sources.find)
         self._mcp = McpEndpoints(*ways, lambda scope: scope[PRINCIPAL], metrics=self.metrics)
 
