@@ -280,6 +280,7 @@ class Agent:
         closing.set()
         self.member.say_goodbye()
         with trio.move_on_after(grace):
+            await self.asking.wait_idle()
             await self.executor.wait_idle()
         self.executor.cancel_all()  # so that each caller is told, instead of finding its connection closed
         with trio.move_on_after(LAST_WORDS):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import attrs
 import trio
@@ -38,10 +39,26 @@ class Asking:
         self._planner = planner
         self._executor = executor
         self._catalog = catalog
+        self._under_way = 0
+        self._over = trio.lowlevel.ParkingLot()
 
     async def aclose(self) -> None:
         """Close the connections to the model."""
         await self._planner.aclose()
+
+    async def wait_idle(self) -> None:
+        """Wait until no request is being planned, or has become a run that is under way."""
+        while self._under_way:
+            await self._over.park()
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            self._over.unpark_all()
 
     async def plan(
         self,
@@ -62,7 +79,7 @@ class Asking:
 
         tools, names = self._catalog.tools(), {"params": sorted(params), "secrets": sorted(secrets)}
         try:
-            with trio.fail_after(math.inf if timeout is None else timeout):
+            with self._counted(), trio.fail_after(math.inf if timeout is None else timeout):
                 plan = await self._planner.plan(request, tools, check, **names)
         except trio.TooSlowError:
             raise PraxisError("timeout", f"no plan within {timeout:g} s") from None
@@ -77,7 +94,10 @@ class Asking:
 
         With the order's `key` the same words are planned once. Raises PraxisError as `plan` and `Executor.execute` do.
         """
-        order = attrs.evolve(order, request=request)
+        with self._counted():
+            return await self._run(request, principal, attrs.evolve(order, request=request))
+
+    async def _run(self, request: str, principal: Principal, order: Order) -> RunRecord:
         if order.key is not None:
             before = await self._executor.begun_before(order.key, digest_of(request, order))
             if before is not None:

@@ -242,6 +242,33 @@ async def test_who_goes_away_makes_the_model_stop(tmp_path: Path) -> None:
         assert at.runs() == 0
 
 
+async def test_a_request_that_is_being_planned_when_the_agent_stops_is_run_within_the_grace(tmp_path: Path) -> None:
+    asked_for, go = trio.Event(), trio.Event()
+    answers: list[Any] = []
+
+    async def ponder(exchange: Exchange) -> None:
+        asked_for.set()
+        await go.wait()
+        await calls(GOOD)(exchange)
+
+    async with asked(tmp_path, ponder) as at:
+
+        async def ask() -> None:
+            answers.append(await at.post("/execute", request=WORDS))
+
+        with trio.fail_after(PATIENCE):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ask)
+                await asked_for.wait()
+                at.agents[0].stopping.set()
+                await at.agents[1].agent.peers.wait_change(
+                    lambda: all(view.state != "connected" for view in at.agents[1].agent.peers.views())
+                )
+                go.set()
+    ((status, run),) = answers
+    assert (status, run["status"]) == (200, "succeeded")
+
+
 # -- the other entrances ------------------------------------------------------------------------------
 
 
