@@ -9,6 +9,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -96,8 +97,8 @@ class Agent:
     """One agent: its rooms, put together.
 
     Attributes:
-        bus, metrics, meter, registry, mcp, member, peers, catalog, executor: the rooms that whoever embeds an agent
-            works with.
+        bus, metrics, meter, registry, mcp, member, peers, catalog, executor, asking: the rooms that whoever embeds an
+            agent works with.
     """
 
     def __init__(
@@ -170,8 +171,11 @@ class Agent:
             tags=config.agent.tags,
             cpu=lambda: self.meter.cpu,
         )
-        self.execution = Execution(config.runs, self.catalog, path=state_dir / FILE, bus=self.bus, metrics=self.metrics)
+        self.execution = Execution(
+            config.runs, config.llm, self.catalog, path=state_dir / FILE, bus=self.bus, metrics=self.metrics
+        )
         self.executor, self.history = self.execution.executor, self.execution.history
+        self.asking = self.execution.asking
         self._status = Status(
             config,
             registry=self.registry,
@@ -189,7 +193,7 @@ class Agent:
         card, send = self._status.card, self.member.send
         name, executor = config.agent.name, self.executor
         mine = (self._policy, self.bus, card, self.peers, send)
-        gateway = LocalGateway(name, executor, sources, *mine, config.mcp.views)
+        gateway = LocalGateway(name, executor, self.asking, sources, *mine, config.mcp.views)
         ways = (gateway.service, gateway.view, sources.find)
         self._mcp = McpEndpoints(*ways, lambda scope: scope[PRINCIPAL], metrics=self.metrics)
 
@@ -223,7 +227,7 @@ class Agent:
         unix = self._state_dir / "api.sock"
         closing = trio.Event()
         api = self._make_services()
-        async with trio.open_nursery() as nursery:
+        async with aclosing(self.asking), trio.open_nursery() as nursery:
             nursery.start_soon(self.meter.run)
             await nursery.start(self.execution.journal.run)
             await nursery.start(self._declared.run)
@@ -268,6 +272,7 @@ class Agent:
         closing.set()
         self.member.say_goodbye()
         with trio.move_on_after(grace):
+            await self.asking.wait_idle()
             await self.executor.wait_idle()
         self.executor.cancel_all()  # so that each caller is told, instead of finding its connection closed
         with trio.move_on_after(LAST_WORDS):
@@ -286,6 +291,7 @@ class Agent:
     def _make_services(self) -> Services:
         return Services(
             executor=self.executor,
+            asking=self.asking,
             history=self.history,
             cache=self.executor.cache,
             bus=self.bus,
@@ -350,7 +356,9 @@ class Agent:
         listeners = await self._open("websocket", section.host, section.port)
         await serve_gateway(
             section,
+            agent=self._config.agent.name,
             executor=self.executor,
+            asking=self.asking,
             bus=self.bus,
             policy=self._policy,
             entrance=self._entrance(section.host),

@@ -16,6 +16,7 @@ MAX_KEY = 200
 """Characters of an Idempotency-Key."""
 
 _PROGRAM = {"type": "string", "description": "A program, see docs/dsl.md", "minLength": 1}
+_REQUEST = {"type": "string", "description": "Plain words that a model plans, see docs/planner.md", "minLength": 1}
 _TIMEOUT = {"type": "number", "exclusiveMinimum": 0, "description": "Seconds, at most runs.timeout"}
 _GRAPH: dict[str, Any] = {
     "nodes": {"type": "array", "description": "Nodes of a graph in place of a program, see docs/graphs.md"},
@@ -32,11 +33,20 @@ GIVEN: dict[str, Any] = {
 }
 
 
+FORMS = ("dsl", "nodes", "request")
+"""What a body says its work in."""
+
+
+def check_form(body: dict[str, JSON]) -> None:
+    """Raises PraxisError("invalid") for more than one form, or none."""
+    if sum(form in body for form in FORMS) != 1:
+        hint = '"dsl", "nodes" or "request"'
+        raise PraxisError("invalid", "expected either a program, nodes or a request", where="body", hint=hint)
+
+
 def program_of(body: dict[str, JSON]) -> str:
-    """The program in a body, or its graph as JSON. Raises PraxisError("invalid") for both or none."""
+    """The program in a body, or its graph as JSON."""
     graph = {key: body[key] for key in ("nodes", "edges", "on_failure") if key in body}
-    if ("dsl" in body) == ("nodes" in body):
-        raise PraxisError("invalid", "expected either a program or nodes", where="body", hint='"dsl" or "nodes"')
     return str(body["dsl"]) if "dsl" in body else json.dumps(graph, ensure_ascii=False)
 
 
@@ -49,22 +59,33 @@ def key_of(call: Call) -> str | None:
 
 
 def routes(services: Services) -> list[Route]:
-    executor = services.executor
+    executor, asking = services.executor, services.asking
 
     async def execute(call: Call) -> Answer:
         body: dict[str, Any] = call.body
+        check_form(body)
         order = Order(
             body.get("params", {}),
             body.get("secrets", {}),
             timeout=body.get("timeout"),
             key=key_of(call),
         )
+        if "request" in body:
+            return Answer.of(run_json(await asking.run(body["request"], call.caller, order)))
         return Answer.of(run_json(await executor.execute(program_of(body), call.caller, order=order)))
 
     async def plan(call: Call) -> Answer:
-        program = program_of(call.body)
-        steps = await executor.preview(program)
-        return Answer.of({"steps": steps, "graph": await executor.preview_graph(program)})
+        body: dict[str, Any] = call.body
+        check_form(body)
+        if "request" not in body:
+            return Answer.of(await preview(program_of(body)))
+        services.policy.authorize(call.caller, "run")  # a model costs money
+        names = {key: body.get(key, {}) for key in ("params", "secrets")}
+        planned = await asking.plan(body["request"], **names, timeout=body.get("timeout"))
+        return Answer.of({**await preview(planned.program), "say": planned.say, "program": planned.program})
+
+    async def preview(program: str) -> dict[str, JSON]:
+        return {"steps": await executor.preview(program), "graph": await executor.preview_graph(program)}
 
     async def call_tool(call: Call) -> Answer:
         body: dict[str, Any] = call.body
@@ -77,24 +98,26 @@ def routes(services: Services) -> list[Route]:
         result = await executor.call(ref, body.get("args", {}), call.caller, peer_id=body["peer_id"])
         return Answer.of(result.value)
 
+    work = object_schema(dsl=_PROGRAM, request=_REQUEST, timeout=_TIMEOUT, **_GRAPH, **GIVEN)
     return [
         Route(
             "POST",
             "/execute",
-            "Run a program; answers when it has ended. A program that could not begin is a problem; a run in which a "
-            "step failed answers 200 with the status failed. Closing the connection cancels the run. The same request "
-            "with the same Idempotency-Key header is run once.",
+            "Run a program, or what a model plans of a request; answers when it has ended. A program that could not "
+            "begin is a problem; a run in which a step failed answers 200 with the status failed. Closing the "
+            "connection cancels the run. The same request with the same Idempotency-Key header is run once.",
             execute,
             action="run",
-            schema=object_schema(dsl=_PROGRAM, timeout=_TIMEOUT, **_GRAPH, **GIVEN),
+            schema=work,
             statuses={429: "runs.max_concurrent runs are under way, and runs.queue wait"},
         ),
         Route(
             "POST",
             "/plan",
-            "What a program would do, and where, as steps and as a graph; nothing is run.",
+            "What a program would do, and where, as steps and as a graph; nothing is run. Of a request also the "
+            "program that a model has made of it, and what it says; that needs a role that may run.",
             plan,
-            schema=object_schema(dsl=_PROGRAM, **_GRAPH),
+            schema=work,
         ),
         Route(
             "POST",

@@ -16,6 +16,7 @@ from praxis.model.tool import JSON
 from praxis.observe.events import EventBus
 from praxis.observe.metrics import Metrics
 from praxis.tools.source import SourceState
+from praxis.workflow.asking import Asking
 from praxis.workflow.cache import ResultCache
 from praxis.workflow.executor import Executor
 from praxis.workflow.history import History
@@ -62,6 +63,7 @@ class Services:
     """`prometheus` says whether /metrics answers; `draining` whether the agent is stopping."""
 
     executor: Executor
+    asking: Asking
     history: History
     cache: ResultCache | None
     bus: EventBus

@@ -99,7 +99,7 @@ def call(options: argparse.Namespace) -> int:
     """0 when the tool answered, 1 when it says that it failed, 5 when it took too long. A run of one step."""
     words = [f"--{key} {_quoted(value)}" for key, value in map(argument, options.arguments)]
     try:
-        run = _run(options, " ".join(["CALL", _quoted(options.tool), *words]))
+        run = run_work(options, {"dsl": " ".join(["CALL", _quoted(options.tool), *words])})
     except CommandError as error:
         raise CommandError(error.code, _without_place(str(error), options.tool)) from None
     step = run["steps"][0]
@@ -126,7 +126,7 @@ def execute(options: argparse.Namespace) -> int:
     """0 when every step succeeded; 1 when one failed, 5 when the run took too long."""
     from praxis.cli.run_verbs import given
 
-    run = _run(options, _program(options), given(options), key=options.key)
+    run = run_work(options, _work(program(options)) | given(options), key=options.key)
     show_run(run, options.output)
     return tell_end(run)
 
@@ -149,25 +149,32 @@ def tell_end(run: dict[str, Any]) -> int:
     return OK if run["status"] == "succeeded" else _tell_failure(run)
 
 
-def _run(
-    options: argparse.Namespace, program: str, more: dict[str, Any] | None = None, *, key: str | None = None
-) -> dict[str, Any]:
-    """Run a program to its end. The agent's own deadline ends it, which says more than a closed connection."""
-    body: dict[str, Any] = _work(program) | (more or {})
+def run_work(options: argparse.Namespace, body: dict[str, Any], *, key: str | None = None) -> dict[str, Any]:
+    """Run what a body says to its end."""
+    headers = {"Idempotency-Key": key} if key is not None else {}
+    return _work_out(options, "/execute", body, headers)
+
+
+def ask_for_plan(options: argparse.Namespace, body: dict[str, Any]) -> dict[str, Any]:
+    """The plan of a request: a model takes its time, as a run does."""
+    return _work_out(options, "/plan", body, {})
+
+
+def _work_out(options: argparse.Namespace, path: str, body: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]:
+    """The agent's own deadline ends it, which says more than a closed connection."""
     patience = None
     if options.timeout is not None:
-        body["timeout"] = options.timeout
+        body = body | {"timeout": options.timeout}
         patience = options.timeout + LAST_WORDS
-    headers = {"Idempotency-Key": key} if key is not None else {}
-    return _client(options, patience).request("POST", "/execute", body, holds="steps", headers=headers)
+    return _client(options, patience).request("POST", path, body, holds="steps", headers=headers)
 
 
-def _work(program: str) -> dict[str, Any]:
+def _work(text: str) -> dict[str, Any]:
     """A program as a body has it: text in the language, or a graph."""
-    if not program.lstrip().startswith("{"):
-        return {"dsl": program}
+    if not text.lstrip().startswith("{"):
+        return {"dsl": text}
     try:
-        graph = json.loads(program)
+        graph = json.loads(text)
     except ValueError as error:
         raise CommandError(USAGE, f"the graph is not JSON: {error}") from None
     return {key: graph[key] for key in ("nodes", "edges", "on_failure") if key in graph}
@@ -184,13 +191,18 @@ def _tell_failure(run: dict[str, Any], tool: str = "") -> int:
 
 def plan(options: argparse.Namespace) -> int:
     """0 when every step has a place to run, 1 when one has not."""
-    program = _program(options)
+    text = program(options)
     if options.check:
-        return _check(program)
-    found = _client(options, _patience(options)).request("POST", "/plan", _work(program), holds="steps")
+        return _check(text)
+    found = _client(options, _patience(options)).request("POST", "/plan", _work(text), holds="steps")
     if options.graph:
         print(as_json(found["graph"]))
         return OK
+    return show_plan(found, options.output)
+
+
+def show_plan(found: dict[str, Any], form: str) -> int:
+    """Print a plan, and what its candidates are worth; 1 when a step has no place to run."""
     rows, compared = [], []
     for step in found["steps"]:
         route, problem = step.get("route"), step.get("problem")
@@ -199,20 +211,20 @@ def plan(options: argparse.Namespace) -> int:
             compared += [[step["id"], *(score[key] for key in SCORES)] for score in scores]
         where = f"{route['agent']} ({route['reason']})" if route else f"nowhere: {problem['detail']}"
         rows.append([step["id"], step["tool"], where, " ".join(step["after"])])
-    emit(found, options.output, columns=("STEP", "TOOL", "WHERE", "AFTER"), rows=rows)
-    if compared and options.output == "table":
+    emit(found, form, columns=("STEP", "TOOL", "WHERE", "AFTER"), rows=rows)
+    if compared and form == "table":
         print()
-        emit(found, options.output, columns=("STEP", "CANDIDATE", *map(str.upper, SCORES[1:])), rows=compared)
+        emit(found, form, columns=("STEP", "CANDIDATE", *map(str.upper, SCORES[1:])), rows=compared)
     return FAILED if any(step.get("problem") for step in found["steps"]) else OK
 
 
-def _check(program: str) -> int:
+def _check(text: str) -> int:
     """0 when it is a program with a plan, 1 with its first mistake; no agent is asked."""
     from praxis.model.errors import PraxisError
     from praxis.workflow.order import plan_of
 
     try:
-        steps = sum(1 for _ in plan_of(program).calls())
+        steps = sum(1 for _ in plan_of(text).calls())
     except PraxisError as error:
         raise CommandError(FAILED, str(error)) from None
     print(f"ok: {steps} call{'s' if steps != 1 else ''}")
@@ -269,7 +281,8 @@ def _patience(options: argparse.Namespace) -> float:
     return STATUS_TIMEOUT if options.timeout is None else float(options.timeout)
 
 
-def _program(options: argparse.Namespace) -> str:
+def program(options: argparse.Namespace) -> str:
+    """The program, or the words, that a verb is given."""
     if options.program != "-":
         return str(options.program)
     try:

@@ -87,12 +87,14 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def make_parser() -> argparse.ArgumentParser:
     """Every verb with its options."""
     from praxis import __version__
+    from praxis.cli import ask_verb as asking
     from praxis.cli import client_verbs as ask
     from praxis.cli import local_verbs as local
     from praxis.cli import mcp_verbs as mcp
     from praxis.cli import network_verbs as network
     from praxis.cli import run_verbs as runs
     from praxis.cli import source_verbs as sources
+    from praxis.cli.ask_verb import add_ask_verb
     from praxis.cli.mcp_parser import add_mcp_verb
     from praxis.cli.run_verbs import add_runs_verb, param_option, secret_option
 
@@ -170,6 +172,9 @@ def make_parser() -> argparse.ArgumentParser:
     made.add_argument("--key", metavar="KEY", help="an idempotency key: the same run with it is made once")
     param_option(made)
     secret_option(made)
+
+    words = "say in plain words what is to be done: a model plans it, and the plan is run"
+    add_ask_verb(verb("ask", words, asking.ask, client=True))
 
     add_runs_verb(verb("runs", "runs that are under way, and those of before", runs.ls))
 

@@ -26,6 +26,7 @@ from praxis.observe.events import EventBus
 from praxis.tools.service import Description, Notice
 from praxis.wire import jsonrpc
 from praxis.wire.mcp_server import refusal
+from praxis.workflow.asking import Asking
 from praxis.workflow.executor import Executor
 from praxis.workflow.sources import SourceAt, Sources, SourceService
 
@@ -53,6 +54,7 @@ class LocalGateway:
         self,
         agent: str,
         executor: Executor,
+        asking: Asking,
         sources: Sources,
         policy: Policy,
         bus: EventBus,
@@ -70,7 +72,7 @@ class LocalGateway:
         self.policy = policy
         self.bus = bus
         self.card = card
-        self.own = OwnTools(executor, peers, bus, send)
+        self.own = OwnTools(executor, asking, peers, bus, send)
         self.exported = ExportedTools(agent, executor.catalog)
         self.changes = Changes(agent, sources, self.exported.listed, bus)
 

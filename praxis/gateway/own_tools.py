@@ -17,11 +17,17 @@ from praxis.model.run import RunRecord
 from praxis.model.tool import JSON, CallContext, Listener, ToolResult
 from praxis.observe.events import EventBus
 from praxis.tools.schema import Validator, compile_schema
+from praxis.workflow.asking import Asking
 from praxis.workflow.executor import Executor
-from praxis.workflow.order import plan_of
+from praxis.workflow.order import Order, plan_of
 from praxis.workflow.runs import problem_of
 
 _DSL = {"type": "string", "minLength": 1, "description": "A program, such as: CALL fs/list_files"}
+_REQUEST = {
+    "type": "string",
+    "minLength": 1,
+    "description": "In place of dsl: plain words, which the agent's own model plans",
+}
 
 
 def _tool(name: str, description: str, required: tuple[str, ...], properties: JSON, **hints: bool) -> dict[str, JSON]:
@@ -32,10 +38,14 @@ def _tool(name: str, description: str, required: tuple[str, ...], properties: JS
 DEFINITIONS = (
     _tool(
         "execute_workflow",
-        "Run a program of tool calls in the network and wait for its end. Answers with each step's state and the last "
-        "result.",
-        ("dsl",),
-        {"dsl": _DSL, "timeout": {"type": "number", "exclusiveMinimum": 0, "description": "Seconds"}},
+        "Run a program of tool calls in the network, given as dsl or as a request, and wait for its end. Answers with "
+        "each step's state and the last result.",
+        (),
+        {
+            "dsl": _DSL,
+            "request": _REQUEST,
+            "timeout": {"type": "number", "exclusiveMinimum": 0, "description": "Seconds"},
+        },
     ),
     _tool(
         "analyze_dsl",
@@ -79,9 +89,10 @@ Call = Callable[[dict[str, JSON], Principal, CallContext], Awaitable[ToolResult]
 class OwnTools:
     """The tools by name; `validators` check their arguments."""
 
-    def __init__(self, executor: Executor, peers: Peers, bus: EventBus, send: Send) -> None:
+    def __init__(self, executor: Executor, asking: Asking, peers: Peers, bus: EventBus, send: Send) -> None:
         self._send = send
         self._executor = executor
+        self._asking = asking
         self._peers = peers
         self._bus = bus
         self._calls: Mapping[str, Call] = {
@@ -105,6 +116,9 @@ class OwnTools:
         return await self._calls[name](arguments, principal, context)
 
     async def _execute(self, arguments: dict[str, JSON], principal: Principal, context: CallContext) -> ToolResult:
+        if ("dsl" in arguments) == ("request" in arguments):
+            # Not in the schema: many clients know no alternatives at its top.
+            raise PraxisError("invalid", "expected either dsl or request", where="arguments")
         run_id = secrets.token_hex(8)
         async with trio.open_nursery() as nursery:
             if context.on_progress is not None:
@@ -117,10 +131,11 @@ class OwnTools:
 
     async def _run(self, arguments: dict[str, JSON], principal: Principal, run_id: str) -> RunRecord | PraxisError:
         """The run, or why there was none: an error that is raised in a nursery comes out of it in a group."""
+        order = Order(run_id=run_id, timeout=arguments.get("timeout"))
         try:
-            return await self._executor.execute(
-                arguments["dsl"], principal, run_id=run_id, timeout=arguments.get("timeout")
-            )
+            if "request" in arguments:
+                return await self._asking.run(arguments["request"], principal, order)
+            return await self._executor.execute(arguments["dsl"], principal, order=order)
         except PraxisError as error:
             return error
 

@@ -24,17 +24,18 @@ from praxis.websocket.line import Line
 from praxis.websocket.messages import (
     RUN_EVENTS,
     Cancel,
+    ChatMessage,
     DslCommand,
     ExecuteWorkflow,
     RequestError,
     Subscribe,
-    Unsupported,
     error_payload,
     parse,
     result_payload,
     text_frame,
 )
 from praxis.websocket.outbox import Outbox
+from praxis.workflow.asking import Planned
 from praxis.workflow.order import Order
 
 logger = logging.getLogger(__name__)
@@ -61,6 +62,12 @@ class Executor(Protocol):
     def get(self, run_id: str) -> RunRecord: ...
 
 
+class Asking(Protocol):
+    """What the gateway needs of `praxis.workflow.asking.Asking`."""
+
+    async def plan(self, request: str) -> Planned: ...
+
+
 @attrs.frozen
 class Counters:
     messages: Counter
@@ -77,7 +84,9 @@ class Shared:
     """What all clients of a gateway have in common."""
 
     config: WebSocket
+    agent: str
     executor: Executor
+    asking: Asking
     policy: Policy
     fanout: Fanout
     counters: Counters
@@ -169,12 +178,11 @@ class Client:
                 watcher.change(View(run_id, types or RUN_EVENTS))
                 shown: list[JSON] = sorted(watcher.view.types)
                 await self._answer("subscribed", {"runId": run_id, "types": shown})
-            case Unsupported(type):
-                payload = {"message": f"{type} is not supported yet", "code": "unsupported", "request": type}
-                await self._answer("error", payload | {"hint": "send the work as a DSL_COMMAND"})
+            case ChatMessage(content):
+                await self._start(nursery, "CHAT_MESSAGE", content, Order())
 
     async def _start(self, nursery: trio.Nursery, request: str, program: str, order: Order) -> None:
-        """Begin to run a program. Raises PraxisError for what the client got wrong."""
+        """Begin to run a program, or a request in plain language. Raises PraxisError for what the client got wrong."""
         self._check_may_run(request)
         if order.run_id is not None:
             self._check_free(order.run_id)
@@ -201,8 +209,12 @@ class Client:
 
     async def _execute(self, request: str, program: str, order: Order) -> None:
         run_id = order.run_id
-        command = program if request == "DSL_COMMAND" else request
+        command = request if request == "EXECUTE_WORKFLOW" else program
         try:
+            if request == "CHAT_MESSAGE":
+                planned = await self.shared.asking.plan(program)
+                await self._answer("chatMessage", {"content": planned.say, "sender": self.shared.agent})
+                program = planned.program
             message = "the program is being planned"
             planning = {"workflowId": run_id, "command": command, "stage": "planning", "message": message}
             await self._answer("dslProgress", planning)

@@ -21,7 +21,7 @@ from praxis.model.run import RunRecord
 from praxis.net.serve import serve_connections
 from praxis.observe.events import EventBus
 from praxis.observe.metrics import Metrics
-from praxis.websocket.client import CLOSE_TIMEOUT, Client, Counters, Executor, Shared, too_large
+from praxis.websocket.client import CLOSE_TIMEOUT, Asking, Client, Counters, Executor, Shared, too_large
 from praxis.websocket.fanout import BUS_LIMIT, Fanout
 from praxis.websocket.line import Line, linger
 from praxis.websocket.messages import event_message, text_frame
@@ -45,7 +45,9 @@ _PROTOCOL_FAULTS = {1002: "a violation of the WebSocket protocol", 1007: "a text
 async def serve_gateway(
     config: WebSocket,
     *,
+    agent: str,
     executor: Executor,
+    asking: Asking,
     bus: EventBus,
     policy: Policy,
     entrance: Entrance,
@@ -57,7 +59,8 @@ async def serve_gateway(
 ) -> None:
     """Serve WebSocket clients on `listeners` until `stopping`, and then for as long as their runs take, up to `grace`.
 
-    `grace` is in seconds. Clients without a run are told at once (close code 1001). Started when it accepts.
+    `agent` is this agent's name; `grace` is in seconds. Clients without a run are told at once (close code 1001).
+    Started when it accepts.
     """
 
     def find_run(run_id: str) -> RunRecord | None:
@@ -79,7 +82,7 @@ async def serve_gateway(
     )
     with bus.subscribe(limit=BUS_LIMIT) as subscription:
         fanout = Fanout(subscription, encode)
-        shared = Shared(config, executor, policy, fanout, counters, stopping, grace)
+        shared = Shared(config, agent, executor, asking, policy, fanout, counters, stopping, grace)
         gateway = _Gateway(shared, entrance)
         metrics.gauge("praxis_websocket_clients", "Clients connected.", lambda: float(gateway.clients))
         async with trio.open_nursery() as nursery:

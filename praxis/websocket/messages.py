@@ -32,7 +32,6 @@ MAX_SUBSCRIBED_TYPES = 32
 
 _RUN_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _EVENT_TYPE = re.compile(r"[A-Za-z0-9_-]{1,64}(\.[A-Za-z0-9_-]{1,64}){0,4}")
-_LATER = frozenset({"CHAT_MESSAGE"})
 
 
 @attrs.frozen
@@ -63,13 +62,13 @@ class Subscribe:
 
 
 @attrs.frozen
-class Unsupported:
-    """A message that the protocol knows and this version does not carry out."""
+class ChatMessage:
+    """`content` is a request in plain language."""
 
-    type: str
+    content: str
 
 
-Request = DslCommand | ExecuteWorkflow | Cancel | Subscribe | Unsupported
+Request = DslCommand | ExecuteWorkflow | Cancel | Subscribe | ChatMessage
 
 
 class RequestError(PraxisError):
@@ -91,8 +90,6 @@ def parse(text: str) -> Request:
     if not isinstance(message, dict) or not isinstance(message.get("type"), str):
         raise RequestError('expected an object such as {"type": "DSL_COMMAND", "payload": {"command": "..."}}')
     type = message["type"]
-    if type in _LATER:
-        return Unsupported(type)
     read = _READERS.get(type)
     if read is None:
         near = get_close_matches(type.upper()[:64], _READERS, 1)
@@ -192,11 +189,21 @@ def _subscribe(payload: _Payload) -> Subscribe:
     return request
 
 
+def _chat_message(payload: _Payload) -> ChatMessage:
+    request = ChatMessage(payload.text("content"))
+    sender = payload.take("sender")  # consoles say who types; what may be done hangs on the connection alone
+    if not isinstance(sender, str | None):
+        raise payload.wrong("sender", "expected a text")
+    payload.finish()
+    return request
+
+
 _READERS: dict[str, Callable[[_Payload], Request]] = {
     "DSL_COMMAND": _dsl_command,
     "EXECUTE_WORKFLOW": _execute_workflow,
     "CANCEL": _cancel,
     "SUBSCRIBE": _subscribe,
+    "CHAT_MESSAGE": _chat_message,
 }
 
 

@@ -167,7 +167,7 @@ class Executor:
         order = order or Order(run_id=run_id, timeout=timeout)
         digest = digest_of(text, order)
         if order.key is not None:
-            before = await self._begun_before(order.key, digest)
+            before = await self.begun_before(order.key, digest)
             if before is not None:
                 return before
         planned = await self._plan(text)
@@ -175,7 +175,7 @@ class Executor:
         routes = {step.id: self._route(step) for step in planned.calls()}
         return await self._execute(text, planned, routes, principal, order, digest)
 
-    async def _begun_before(self, key: str, digest: str) -> RunRecord | None:
+    async def begun_before(self, key: str, digest: str) -> RunRecord | None:
         """The run that this key has begun, when it has ended. Raises PraxisError("conflict") if it was another one."""
         kept = await self.journal.by_key(key) if self.journal is not None else None
         under_way = self._keys.get(key)

@@ -61,9 +61,12 @@ def plan_of_graph(graph: Mapping[str, JSON]) -> Plan:
     before: dict[str, dict[str, None]] = {id: {} for id in nodes}
     for source, target in _edges(graph, nodes):
         before[target][source] = None
-    steps = {id: _step(node, nodes) for id, node in nodes.items() if "tool" in node.said}
+    steps = {id: _step(node) for id, node in nodes.items() if "tool" in node.said}
     for id, step in steps.items():
         for reference in step.references():
+            if reference.name == SECRETS and not (reference.path and isinstance(reference.path[0], str)):
+                where = f"{nodes[id].where}.arguments"
+                raise PraxisError("invalid", f"{reference} is all that a run is given, not one of it", where=where)
             if reference.name not in (PARAMS, SECRETS):
                 _check_reference(reference, nodes[id], steps)
                 before[id][reference.name] = None
@@ -81,6 +84,20 @@ def plan_of_graph(graph: Mapping[str, JSON]) -> Plan:
     if not ordered:
         raise PraxisError("invalid", "no node has a tool", where="nodes", hint='{"id": "a", "data": {"tool": "NAME"}}')
     return Plan(tuple(ordered), goes_on=_policy(graph) == "continue")
+
+
+def step_of(value: JSON, where: str) -> Step | None:
+    """The step that one node alone means; None for one without a tool. Raises PraxisError("invalid")."""
+    node = _node(value, where)
+    return _step(node) if "tool" in node.said else None
+
+
+def is_misspelt(value: JSON) -> bool:
+    """Whether a text in the value has a ``${`` that neither begins a reference nor stands for itself."""
+    if isinstance(value, str):
+        return "${" in _REFERENCE.sub(" ", value)
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(map(is_misspelt, inner))
 
 
 def _policy(graph: Mapping[str, JSON]) -> Literal["stop", "continue"]:
@@ -144,7 +161,7 @@ def _edges(graph: Mapping[str, JSON], nodes: Mapping[str, _Node]) -> Iterator[tu
         yield edge["source"], edge["target"]
 
 
-def _step(node: _Node, nodes: Mapping[str, _Node]) -> Step:
+def _step(node: _Node) -> Step:
     said, where = node.said, node.where
     tool, agent = said["tool"], said.get("agent")
     if not isinstance(tool, str) or not isinstance(agent, str | None):

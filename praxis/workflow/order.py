@@ -22,8 +22,10 @@ class Order:
     """What is to be run, beside the program.
 
     `params` and `secrets` are what ``${params.x}`` and ``${secrets.y}`` stand for; `timeout` is in seconds, at most
-    `runs.timeout`; `key` is an idempotency key: the same order with it is run once. `done` are steps of an earlier run
-    that count as they are; with `resumes` it is the run `run_id` that goes on, which began at `created_at`.
+    `runs.timeout`; `key` is an idempotency key: the same order with it is run once. `request` are the words that the
+    program was planned of: they tell such orders apart then, since a model may plan the same words in two ways. `done`
+    are steps of an earlier run that count as they are; with `resumes` it is the run `run_id` that goes on, which began
+    at `created_at`.
     """
 
     params: Mapping[str, JSON] = attrs.field(factory=dict)
@@ -31,6 +33,7 @@ class Order:
     timeout: float | None = None
     run_id: str | None = None
     key: str | None = None
+    request: str | None = None
     done: Mapping[str, StepRecord] = attrs.field(factory=dict)
     resumes: bool = False
     created_at: float | None = None
@@ -61,5 +64,6 @@ def given_params(planned: Plan, order: Order) -> dict[str, JSON]:
 
 def digest_of(text: str, order: Order) -> str:
     """Tells requests with one idempotency key apart; of secrets it knows the names."""
-    said = json.dumps([text, dict(order.params), sorted(order.secrets)], sort_keys=True)
+    work = text if order.request is None else {"request": order.request}
+    said = json.dumps([work, dict(order.params), sorted(order.secrets)], sort_keys=True)
     return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()

@@ -68,9 +68,8 @@ async def here(folder: Path, export: Export) -> AsyncIterator[Here]:
         with trio.fail_after(PATIENCE):
             await one.peers.wait_change(lambda: "find" in {t.name for o in one.peers.owners() for t in o.tools})
         sources = Sources("agent-1", one.registry, one.peers, one.executor, one._policy)
-        gateway = LocalGateway(
-            "agent-1", one.executor, sources, one._policy, one.bus, one._status.card, one.peers, one.member.send
-        )
+        rest = (one._policy, one.bus, one._status.card, one.peers, one.member.send)
+        gateway = LocalGateway("agent-1", one.executor, one.asking, sources, *rest)
         yield Here(gateway.service(ANN), own, far, agents)
 
 

@@ -173,6 +173,7 @@ def services_of(agent: Agent, **changes: Any) -> Services:
     """What the routes need of a running agent, for plain calls."""
     services = Services(
         executor=agent.executor,
+        asking=agent.asking,
         history=agent.history,
         cache=agent.executor.cache,
         bus=agent.bus,

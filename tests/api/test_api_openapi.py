@@ -162,6 +162,15 @@ def test_every_documented_body_fits_a_real_request(agent: Served, spec: dict[str
             assert problem["where"] == f"body.{required}"
 
 
+def test_work_has_three_forms_in_both_places(spec: dict[str, Any]) -> None:
+    schemas = [
+        operations(spec)[name]["requestBody"]["content"]["application/json"]["schema"]
+        for name in ("POST /execute", "POST /plan")
+    ]
+    assert schemas[0] == schemas[1]
+    assert {"dsl", "nodes", "request"} < set(schemas[0]["properties"])
+
+
 def test_every_kind_of_problem_fits_the_documented_schema(agent: Served, spec: dict[str, Any]) -> None:
     schema = {**spec["components"]["schemas"]["Problem"], "additionalProperties": False}
     validator = Validator(schema)
@@ -172,6 +181,7 @@ def test_every_kind_of_problem_fits_the_documented_schema(agent: Served, spec: d
         agent.execute("CALL nothing"),
         agent.execute("CALL count --n x"),
         agent.ask("POST", "/execute", b"rubbish"),
+        agent.ask("POST", "/execute", {"request": "echo"}),
         agent.ask("POST", "/execute", b"{}", {"Content-Type": "text/plain"}),
         agent.ask("POST", "/execute", b" " * (4 * 1024 * 1024 + 1)),
         agent.ask("POST", "/call", {"tool": "outage"}),
@@ -182,7 +192,7 @@ def test_every_kind_of_problem_fits_the_documented_schema(agent: Served, spec: d
         agent.ask("PUT", "/runs"),
     ]
     statuses = [reply.status for reply in replies]
-    assert statuses == [400, 409, 404, 400, 400, 415, 413, 502, 409, 404, 421, 401, 405]
+    assert statuses == [400, 409, 404, 400, 400, 502, 415, 413, 502, 409, 404, 421, 401, 405]
     for reply in replies:
         assert reply.headers["Content-Type"] == "application/problem+json"
         validator.check(reply.json, "problem")

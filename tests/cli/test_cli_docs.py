@@ -1,4 +1,4 @@
-"""The commands and configurations in docs/security.md are real; `test_cli_network` runs them."""
+"""What docs/security.md and docs/planner.md show is real; `test_cli_network` runs the commands of the former."""
 
 from __future__ import annotations
 
@@ -33,3 +33,15 @@ def test_every_command_is_one(command: str) -> None:
 
 def test_the_commands_were_found() -> None:
     assert len(COMMANDS) >= 6
+
+
+PLANNER = (Path(__file__).parents[2] / "docs" / "planner.md").read_text()
+
+
+@pytest.mark.parametrize("command", re.findall(r"^praxis (.*)$", PLANNER, re.MULTILINE))
+def test_every_way_to_ask_is_one(command: str) -> None:
+    assert make_parser().parse_args(shlex.split(command)).verb.__name__ == "ask"
+
+
+def test_the_ways_to_ask_were_found() -> None:
+    assert len(re.findall(r"^praxis ask ", PLANNER, re.MULTILINE)) == 3

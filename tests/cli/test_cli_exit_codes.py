@@ -29,6 +29,8 @@ ASKING = [
     ["call", "t"],
     ["exec", "CALL t"],
     ["plan", "CALL t"],
+    ["ask", "t"],
+    ["ask", "t", "--plan"],
 ]
 
 

@@ -12,7 +12,7 @@ import trio
 
 from praxis.access.authorize import Policy
 from praxis.access.principal import Principal
-from praxis.config.schema import Export, McpView
+from praxis.config.schema import Export, Llm, McpView
 from praxis.gateway.local import CARD, LocalGateway, LocalService
 from praxis.gateway.own_tools import DEFINITIONS
 from praxis.gateway.views import View
@@ -27,6 +27,7 @@ from praxis.wire.mcp_server import error_of, refusal
 from praxis.workflow.router import Snapshot
 from praxis.workflow.sources import Sources
 from tests.gateway.http_asgi import settled
+from tests.support.fake_llm import calls, fake_llm
 from tests.workflow.executor_kit import Setting, fine, setting
 
 VIEWER = Principal("token", "eye", "viewer")
@@ -70,7 +71,8 @@ def local(principal: Principal = OPERATOR, **answers: Any) -> Local:
         return "px1"
 
     sent: list[str] = []
-    gateway = LocalGateway("me", network.executor, sources, policy, network.bus, lambda: card, Peers(), send)
+    rest = (sources, policy, network.bus, lambda: card, Peers(), send)
+    gateway = LocalGateway("me", network.executor, network.asking(Llm()), *rest)
     return Local(network, gateway, gateway.service(principal), sent)
 
 
@@ -211,6 +213,30 @@ async def test_a_workflow_that_fails_or_cannot_begin_is_an_error() -> None:
         assert wrong["isError"]
         assert "line 1" in wrong["content"][0]["text"]
         assert "structuredContent" not in wrong
+
+
+async def test_a_workflow_is_given_as_a_program_or_as_a_request() -> None:
+    at = local(me_x=fine)
+    asked = await at.call("execute_workflow", request="do x")
+    assert asked["isError"]
+    assert asked["content"][0]["text"].startswith("plain language needs a model")
+    both: dict[str, Any] = {"dsl": "CALL x", "request": "do x"}
+    for arguments in ({}, both):
+        wrong = await at.call("execute_workflow", **arguments)
+        assert (wrong["isError"], wrong["content"][0]["text"]) == (True, "arguments: expected either dsl or request")
+    assert at.network.network.asked == []
+
+
+async def test_a_request_is_run_and_its_progress_told() -> None:
+    at, told = local(me_x=fine), list[Any]()
+    plan = {"nodes": [{"id": "n1", "tool": "me:fs/x", "arguments": {"n": 1}}], "edges": [], "say": "It does x."}
+    async with fake_llm(calls(plan)) as model:
+        asking = at.gateway.own._asking = at.network.asking(model.config)
+        context = CallContext("ann", on_progress=told.append)
+        run = (await at.call("execute_workflow", context, request="do x"))["structuredContent"]
+        await asking.aclose()
+    assert (run["status"], run["result"]["structuredContent"]) == ("succeeded", {"n": 1})
+    assert told[-1]["total"] == 1
 
 
 async def test_a_program_is_analyzed_and_never_run() -> None:

@@ -26,6 +26,7 @@ from praxis.observe.events import EventBus
 from praxis.observe.metrics import Metrics
 from praxis.websocket.gateway import serve_gateway
 from praxis.websocket.opening import PATH
+from praxis.workflow.asking import Planned
 from praxis.workflow.order import Order
 
 HANDSHAKE = (
@@ -82,6 +83,16 @@ class FakeExecutor:
         if run_id in self.scopes:
             return RunRecord(run_id, "running", "local", "wait", (), 1.0)
         raise PraxisError("not_found", f"no run {run_id!r}")
+
+
+class FakeAsking:
+    """Plans the program ``ok`` of the words ``say ok``; of others, nothing."""
+
+    async def plan(self, request: str) -> Planned:
+        await trio.lowlevel.checkpoint()
+        if request != "say ok":
+            raise PraxisError("unavailable", "there is no model", hint="set llm.enabled")
+        return Planned("ok", "It says ok.")
 
 
 @attrs.define(eq=False)
@@ -228,7 +239,9 @@ async def open_gateway(
     async def serve(*, task_status: trio.TaskStatus[None]) -> None:
         await serve_gateway(
             config or WebSocket(),
+            agent="agent-1",
             executor=executor,
+            asking=FakeAsking(),
             bus=bus,
             policy=policy or Policy(Export()),
             entrance=entrance,

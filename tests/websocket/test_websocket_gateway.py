@@ -171,7 +171,15 @@ async def test_what_a_client_gets_wrong_it_is_told_and_the_connection_stays(tmp_
             '{"type": "EXECUTE_WORKFLOW", "payload": {}}',
             {"code": "invalid", "request": "EXECUTE_WORKFLOW", "where": "payload.nodes"},
         ),
-        ('{"type": "CHAT_MESSAGE", "payload": {"content": "hi"}}', {"code": "unsupported", "request": "CHAT_MESSAGE"}),
+        (
+            '{"type": "CHAT_MESSAGE", "payload": {"content": "hi"}}',
+            {"code": "unavailable", "request": "CHAT_MESSAGE", "hint": "set llm.enabled"},
+        ),
+        ('{"type": "CHAT_MESSAGE", "payload": {"content": " "}}', {"code": "invalid", "where": "payload.content"}),
+        (
+            '{"type": "CHAT_MESSAGE", "payload": {"content": "hi", "sender": 1}}',
+            {"code": "invalid", "where": "payload.sender"},
+        ),
     ]
     async with open_gateway(tmp_path) as gateway, gateway.client() as client, gateway.client() as good:
         await say(good, "DSL_COMMAND", command="wait", workflowId="good")
@@ -188,6 +196,29 @@ async def test_what_a_client_gets_wrong_it_is_told_and_the_connection_stays(tmp_
         gateway.executor.go.set()
         result = (await hear_until(good, "dslResult"))[-1]["payload"]
         assert (result["workflowId"], result["success"]) == ("good", True), "it ran all the while"
+
+
+async def test_plain_words_are_answered_and_run(tmp_path: Path) -> None:
+    async with open_gateway(tmp_path) as gateway, gateway.client() as client, gateway.client() as other:
+        await say(client, "CHAT_MESSAGE", content="say ok", sender="ann")
+        chat, planning, *events, result = await hear_until(client, "dslResult")
+        assert (chat["type"], chat["payload"]) == ("chatMessage", {"content": "It says ok.", "sender": "agent-1"})
+        assert (planning["type"], planning["payload"]["stage"]) == ("dslProgress", "planning")
+        assert "workflowStart" in [event["type"] for event in events]
+        payload = result["payload"]
+        assert (payload["command"], payload["success"]) == ("say ok", True)
+        assert payload["workflowId"] == planning["payload"]["workflowId"]
+        heard = [message["type"] for message in await hear_until(other, "workflowComplete")]
+        assert "chatMessage" not in heard, "what was asked is between those two"
+
+
+async def test_a_viewer_may_not_ask(tmp_path: Path) -> None:
+    async with open_gateway(tmp_path, network=True) as gateway:
+        token = gateway.tokens.new("viewer", "eye")
+        async with gateway.client(Authorization=f"Bearer {token}") as client:
+            await say(client, "CHAT_MESSAGE", content="say ok")
+            error = (await hear_until(client, "error"))[-1]["payload"]
+            assert (error["code"], gateway.executor.callers) == ("denied", [])
 
 
 async def test_a_workflow_id_that_is_taken_is_a_conflict(tmp_path: Path) -> None:

@@ -19,11 +19,11 @@ from praxis.websocket.messages import (
     MAX_ANSWER,
     MAX_BROADCAST,
     Cancel,
+    ChatMessage,
     DslCommand,
     ExecuteWorkflow,
     RequestError,
     Subscribe,
-    Unsupported,
     error_payload,
     event_message,
     parse,
@@ -71,7 +71,8 @@ def test_requests_are_read() -> None:
     assert parse(send("SUBSCRIBE", runId="r1", types=["run", "step.finished"])) == Subscribe(
         "r1", frozenset({"run", "step.finished"})
     )
-    assert parse(send("CHAT_MESSAGE", content="hi")) == Unsupported("CHAT_MESSAGE")
+    assert parse(send("CHAT_MESSAGE", content="hi")) == ChatMessage("hi")
+    assert parse(send("CHAT_MESSAGE", content="hi", sender="ann")) == ChatMessage("hi")
 
 
 def test_a_graph_stands_in_the_payload_or_in_its_workflow() -> None:
@@ -146,7 +147,8 @@ def test_what_is_wrong_is_told_with_its_place(text: str, where: str, says: str) 
     ).map(json.dumps)
     | st.text()
     | st.tuples(
-        st.sampled_from(["DSL_COMMAND", "CANCEL", "SUBSCRIBE"]), st.dictionaries(st.text(), st.text() | st.none())
+        st.sampled_from(["DSL_COMMAND", "CANCEL", "SUBSCRIBE", "CHAT_MESSAGE"]),
+        st.dictionaries(st.text(), st.text() | st.none()),
     ).map(lambda pair: json.dumps({"type": pair[0], "payload": pair[1]}))
 )
 def test_whatever_a_client_sends_is_a_request_or_a_request_error(text: str) -> None:
@@ -155,7 +157,7 @@ def test_whatever_a_client_sends_is_a_request_or_a_request_error(text: str) -> N
     except RequestError as error:
         assert error.detail
     else:
-        assert isinstance(request, DslCommand | ExecuteWorkflow | Cancel | Subscribe | Unsupported)
+        assert isinstance(request, DslCommand | ExecuteWorkflow | Cancel | Subscribe | ChatMessage)
 
 
 # -- frames -------------------------------------------------------------------------------------------

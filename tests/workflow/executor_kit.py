@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
+from random import Random
 from typing import Any
 
 import attrs
@@ -10,16 +11,18 @@ import pytest
 import trio
 
 from praxis.access.principal import Principal
-from praxis.config.schema import Breaker
+from praxis.config.schema import Breaker, Llm
 from praxis.journal.journal import Journal
 from praxis.model.errors import PraxisError
 from praxis.model.run import RunRecord
 from praxis.model.tool import CallContext, Tool, ToolRef, ToolResult
 from praxis.observe.events import EventBus
 from praxis.observe.metrics import Metrics
+from praxis.workflow.asking import Asking
 from praxis.workflow.catalog import Catalog
 from praxis.workflow.executor import Executor
 from praxis.workflow.health import Health
+from praxis.workflow.llm_planner import LlmPlanner
 from praxis.workflow.router import Candidate, Route, Snapshot
 
 ANN = Principal("local", "ann")
@@ -81,6 +84,11 @@ class Setting:
         with pytest.raises(PraxisError) as caught:
             await self.run(text, **options)
         return caught.value
+
+    def asking(self, config: Llm) -> Asking:
+        """Plain language, by the model of this configuration."""
+        planner = LlmPlanner(config, metrics=self.metrics, clock=lambda: 0.0, chance=Random(1))
+        return Asking(planner, self.executor, self.network)
 
     def count(self, name: str, *labels: str) -> float:
         return self.metrics.counter(f"praxis_{name}_total", "", ("state",) if labels else ()).value(*labels)

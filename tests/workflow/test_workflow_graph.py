@@ -94,6 +94,8 @@ def test_a_join_waits_for_all_and_nodes_without_tools_pass_that_on() -> None:
         ([node("a", if_failed="no")], [], "stop or continue", "nodes[0].if_failed"),
         ([node("a", args={"x": "${b}"}), node("bb")], [], "no such node", "nodes[0].arguments"),
         ([node("a", args={"x": "${a}"})], [], "the node itself", "nodes[0].arguments"),
+        ([node("a", args={"x": "${secrets}"})], [], "not one of it", "nodes[0].arguments"),
+        ([node("a", args={"x": ["${secrets[0]}"]})], [], "not one of it", "nodes[0].arguments"),
         ([node("a")], [{"source": "a", "target": "z"}], "the id of a node", "edges[0].target"),
         ([node("a")], {}, "a list of edges", "edges"),
         ([node("a"), node("b")], [edge("a", "b"), edge("b", "a")], "wait for each other: ", "edges"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ import attrs
 import pytest
 import trio
 
+from praxis.config.schema import Llm
 from praxis.journal.journal import Journal
 from praxis.model.errors import PraxisError
 from praxis.model.run import RunRecord
@@ -102,6 +104,20 @@ async def test_a_run_goes_on_where_it_was_and_repeats_nothing_that_has_ended(tmp
         }
         with pytest.raises(PraxisError, match="it is succeeded"):
             await it.history.resume("r", ANN, secrets={})
+
+
+async def test_a_run_of_a_request_goes_on_by_its_graph(tmp_path: Path) -> None:
+    nodes = [{"id": f"n{n}", "tool": "me:fs/tape", "arguments": {"n": n}} for n in (1, 2, 3)]
+    edges = [{"source": "n1", "target": "n2"}, {"source": "n2", "target": "n3"}]
+    program = json.dumps({"request": "write on the tape", "say": "It writes.", "nodes": nodes, "edges": edges})
+    await killed(tmp_path, Tape(stop_at=2), program, key="k", request="write on the tape")
+    tape = Tape()
+    async with life(tmp_path, annotations=IDEMPOTENT, me_tape=tape) as it:
+        record = await it.history.resume("r", ANN, secrets={})
+        assert (record.state, record.program, tape.written) == ("succeeded", program, [2, 3])
+        order = Order(key="k", request="write on the tape")
+        same = await it.here.asking(Llm()).run("write on the tape", ANN, order)
+        assert same.id == "r", "no model is needed for what was run already"
 
 
 async def test_a_step_that_may_have_happened_is_repeated_on_demand_alone(tmp_path: Path) -> None:
