@@ -118,7 +118,7 @@ async def test_its_run_is_one_like_all_others(tmp_path: Path) -> None:
             _, run = await at.post("/execute", request=WORDS)
             heard = [event.type for event in (await events.receive()).events]
         assert heard[0] == "run.started"
-        kept = await agent.journal.find(run["run_id"])
+        kept = await agent.execution.journal.find(run["run_id"])
         assert kept is not None and (kept.state, kept.program) == ("succeeded", run["program"])
         (at.folder / "agent-2" / "shared" / "note.txt").unlink()
         again = await agent.history.retry(run["run_id"], Principal("local", "ann"), secrets={})
