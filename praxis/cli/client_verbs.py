@@ -126,6 +126,8 @@ def execute(options: argparse.Namespace) -> int:
     """0 when every step succeeded; 1 when one failed, 5 when the run took too long."""
     from praxis.cli.run_verbs import given
 
+    if options.key is not None and not (options.key.isprintable() and options.key.isascii()):
+        raise CommandError(USAGE, "--key: expected visible ASCII characters, as headers of HTTP have them")
     run = _run(options, _program(options), given(options), key=options.key)
     show_run(run, options.output)
     return tell_end(run)
@@ -168,8 +170,10 @@ def _work(program: str) -> dict[str, Any]:
         return {"dsl": program}
     try:
         graph = json.loads(program)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CommandError(USAGE, f"the graph is not JSON: {error}") from None
+    if "onFailure" in graph:  # as programs that draw graphs may call it
+        graph.setdefault("on_failure", graph["onFailure"])
     return {key: graph[key] for key in ("nodes", "edges", "on_failure") if key in graph}
 
 
