@@ -117,6 +117,11 @@ class Killing:
     def witness(self) -> Path:
         return self.folder / "witness"
 
+    @property
+    def hold(self) -> Path:
+        """Names the steps that get no answer."""
+        return self.folder / "witness.hold"
+
     def live(self, *settings: str) -> Daemon:
         config = f"""
 mcp:
@@ -237,20 +242,19 @@ def go_on(lives: Killing, daemon: Daemon, label: str, run_id: str, heard: Heard,
 
 def test_runs_go_on_by_themselves_where_nothing_can_happen_twice(start: Start, tmp_path: Path) -> None:
     lives = Killing(start, tmp_path)
-    hold = tmp_path / "witness.hold"
-    hold.touch()
+    lives.hold.write_text("k0a-s2 k0b-s2 k0c-s1")
     daemon = lives.live()
     texts = {
-        f"k0{kind}": f"CALL note k0{kind}-s1\nCALL {tool} k0{kind}-s2 --hold\nCALL note k0{kind}-s3"
+        f"k0{kind}": f"CALL note k0{kind}-s1\nCALL {tool} k0{kind}-s2\nCALL note k0{kind}-s3"
         for kind, tool in (("a", "note"), ("b", "put"))
     }
-    texts["k0c"] = "CALL put k0c-s1 --hold\nCALL note ${secrets.key}"
+    texts["k0c"] = "CALL put k0c-s1\nCALL note ${secrets.key}"
     with ThreadPoolExecutor(len(texts)) as callers:
         for text in texts.values():
             callers.submit(execute, daemon, text, key="k0c-s2")
         until(lambda: lives.noted("k0a")["s2"] and lives.noted("k0b")["s2"] and lives.noted("k0c")["s1"])
         lives.kill(daemon, descendants(daemon.process.pid))
-    hold.unlink()
+    lives.hold.unlink()
 
     daemon = lives.live("runs.on_restart=resume")
     ids = {label: run["run_id"] for label, run in runs_of(daemon).items()}
@@ -264,3 +268,28 @@ def test_runs_go_on_by_themselves_where_nothing_can_happen_twice(start: Start, t
     assert done.returncode == 0, done.stderr
     assert "k0c-s2" not in done.stdout, "it is a secret"
     assert lives.noted("k0c") == {"s1": 2, "s2": 1}
+
+
+def test_a_run_survives_being_killed_again_while_it_goes_on(start: Start, tmp_path: Path) -> None:
+    lives, label = Killing(start, tmp_path), "k0b"
+    text = "\n".join(f"CALL put {label}-s{number}" for number in range(1, 7))
+    daemon, run_id = lives.live(), ""
+    for held, told in (("s2", {"s1"}), ("s4", {"s2", "s3"}), ("s6", {"s4", "s5"})):
+        lives.hold.write_text(f"{label}-{held}")
+        children = descendants(daemon.process.pid)
+        with ThreadPoolExecutor(1) as caller, listening(daemon) as heard:
+            if run_id:
+                caller.submit(praxis, daemon, "runs", "resume", run_id)
+            else:
+                caller.submit(execute, daemon, text)
+            until(lambda held=held: lives.noted(label)[held])  # type: ignore[misc]
+            for _ in told:
+                assert heard.count.acquire(timeout=20)
+            lives.kill(daemon, children)
+        ((run_id, finished),) = heard.finished.items()
+        assert finished == told
+        daemon = lives.live()
+        assert runs_of(daemon)[label]["status"] == "interrupted"
+    lives.hold.unlink()
+    assert praxis(daemon, "runs", "resume", run_id).returncode == 0
+    assert lives.noted(label) == {"s1": 1, "s2": 2, "s3": 1, "s4": 2, "s5": 1, "s6": 2}

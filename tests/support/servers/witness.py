@@ -3,7 +3,7 @@
 usage: witness.py FILE
 
 `note` and `put` append their step to the file, and it is there before they answer; `put` says that twice is the same as
-once. They wait so many milliseconds before and after that. With `hold`, while there is FILE.hold, no answer comes.
+once. They wait so many milliseconds before and after that. Steps that stand in FILE.hold get no answer.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ SCHEMA = {
         "step": {"type": "string"},
         "before": {"type": "number"},
         "after": {"type": "number"},
-        "hold": {"type": "boolean"},
     },
     "required": ["step"],
     "additionalProperties": False,
@@ -49,7 +48,7 @@ def main(path: str) -> None:
             time.sleep(given.get("before", 0) / 1000)
             os.write(file, f"{given['step']}\n".encode())
             time.sleep(given.get("after", 0) / 1000)
-            if given.get("hold") and os.path.exists(f"{path}.hold"):
+            if held(path, given["step"]):
                 continue
             answer = {"content": [{"type": "text", "text": given["step"]}]}
         else:
@@ -57,6 +56,14 @@ def main(path: str) -> None:
             print(json.dumps({"jsonrpc": "2.0", "id": message["id"], "error": error}), flush=True)
             continue
         print(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": answer}), flush=True)
+
+
+def held(path: str, step: str) -> bool:
+    try:
+        with open(f"{path}.hold") as file:
+            return step in file.read().split()
+    except FileNotFoundError:
+        return False
 
 
 if __name__ == "__main__":
