@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from praxis.cli.client import FAILED, OK, UNREACHABLE, USAGE
-from praxis.journal.database import PUT_RUN, PUT_STEP, Database
+from praxis.journal.database import PUT_RUN, PUT_STEP, Database, Write
 from praxis.journal.journal import FILE
 from praxis.journal.records import encode
 from praxis.model.run import RunRecord, StepRecord
@@ -64,7 +64,7 @@ def interrupted(network: Network, program: str, *steps: StepRecord, needs: tuple
     """A run as the end of the agent leaves it, in the journal of agent-1."""
     run = RunRecord(secrets.token_hex(8), "running", "ann", program, (), 1.0, needs_secrets=needs)
     journal = Database(network.state(1) / FILE)
-    writes = [(PUT_RUN, (run.id, "interrupted", run.created_at, None, None, None, encode(run)))]
+    writes: list[Write] = [(PUT_RUN, (run.id, "interrupted", run.created_at, None, None, None, encode(run)))]
     writes += [(PUT_STEP, (run.id, step.id, step.state, encode(step))) for step in steps]
     journal.write(writes)
     journal.close()
