@@ -2,7 +2,7 @@
 """Measures the hot paths as ratios against a peer or a limit that runs in the same call.
 
 usage: scripts/bench.py NAME [--json] [--seconds S]
-  NAME       p2p, http, mcp, events or start
+  NAME       p2p, http, mcp, events, start or workflow
   --seconds  for each measurement of each round (default 1)
   --json     one object {"benchmark", "figures": {name: number}} instead of a table
 
@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-NAMES = ("p2p", "http", "events", "start", "mcp")
+NAMES = ("p2p", "http", "events", "start", "mcp", "workflow")
 
 
 def main() -> int:

@@ -394,6 +394,8 @@ def test_client_verbs_load_the_standard_library_alone() -> None:
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
         verbs = [["version"], ["status"], ["peers"], ["tools"], ["call", "t"], ["exec", "CALL t"], ["plan", "CALL t"]]
         verbs += [["mcp", "ls"], ["mcp", "rm", "a"], ["mcp", "export"], ["mcp", "add", "a", "--url", "http://a/"]]
+        verbs += [["runs", "ls"], *(["runs", verb, "r"] for verb in ("show", "logs", "cancel", "retry", "resume"))]
+        verbs += [["runs", "export", "r"]]
         program = PROBE.replace("HEAVY", repr(HEAVY)).replace("VERBS", repr(verbs))
         done = subprocess.run(
             [sys.executable, "-c", program],
@@ -410,3 +412,15 @@ def test_client_verbs_load_the_standard_library_alone() -> None:
     assert codes.pop("import praxis.cli") is None
     assert codes.pop("version") == 0
     assert set(codes.values()) == {3}, "not reachable"
+
+
+def test_verbs_that_read_programs_themselves_load_the_values_alone() -> None:
+    """They plan and format without an agent, and do not need what runs one."""
+    verbs = [["plan", "--check", "CALL t"], ["plan", "--check", '{"nodes": [{"id": "a", "tool": "t"}]}'], ["fmt", "-"]]
+    program = PROBE.replace("HEAVY", repr(HEAVY)).replace("VERBS", repr(verbs))
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, input="CALL t\n", capture_output=True, text=True, check=True, timeout=60, cwd=ROOT)
+    found = json.loads(done.stdout)
+    del found["import praxis.cli"]
+    assert {verb: code for verb, (code, _) in found.items() if code} == {}
+    assert {name for _, heavy in found.values() for name in heavy} == {"attr", "attrs"}

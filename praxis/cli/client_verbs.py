@@ -151,6 +151,8 @@ def tell_end(run: dict[str, Any]) -> int:
 
 def run_work(options: argparse.Namespace, body: dict[str, Any], *, key: str | None = None) -> dict[str, Any]:
     """Run what a body says to its end."""
+    if key is not None and not (key.isprintable() and key.isascii()):
+        raise CommandError(USAGE, "--key: expected visible ASCII characters, as headers of HTTP have them")
     headers = {"Idempotency-Key": key} if key is not None else {}
     return _work_out(options, "/execute", body, headers)
 
@@ -175,8 +177,10 @@ def _work(text: str) -> dict[str, Any]:
         return {"dsl": text}
     try:
         graph = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CommandError(USAGE, f"the graph is not JSON: {error}") from None
+    if "onFailure" in graph:  # as programs that draw graphs may call it
+        graph.setdefault("on_failure", graph["onFailure"])
     return {key: graph[key] for key in ("nodes", "edges", "on_failure") if key in graph}
 
 

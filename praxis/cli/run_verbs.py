@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from urllib.parse import quote
 from praxis.cli.client import OK, USAGE, Client, CommandError, find_agent
 from praxis.cli.client_verbs import STATUS_TIMEOUT, argument, show_run, tell_end
 from praxis.cli.options import client_options
-from praxis.cli.output import emit, plain, visible
+from praxis.cli.output import emit, plain
 
 MAX_SECRET = 64 * 1024
 """Characters of a secret."""
@@ -71,9 +70,11 @@ def given(options: argparse.Namespace) -> dict[str, Any]:
 
 def _value(text: str) -> Any:
     try:
-        return json.loads(text)
-    except ValueError:
+        value = json.loads(text)
+        json.dumps(value, allow_nan=False)  # NaN, and numbers that are too large for one, are no JSON
+    except (ValueError, RecursionError):
         return text
+    return value
 
 
 def _secret(text: str) -> tuple[str, str]:
@@ -109,7 +110,7 @@ def show(options: argparse.Namespace) -> int:
 
 
 def logs_of(options: argparse.Namespace) -> int:
-    """The steps in the order in which they began, and what failed; with -f as they happen."""
+    """A line for each thing that happened, in that order; with -f as it happens."""
     client = _client(options)
     told: set[tuple[str, str]] = set()
     while True:
@@ -130,7 +131,7 @@ def _tell_news(run: dict[str, Any], told: set[tuple[str, str]]) -> None:
         for number, attempt in enumerate(step.get("attempts", ()), 1):
             if (step["id"], f"attempt {number}") not in told:
                 told.add((step["id"], f"attempt {number}"))
-                detail = visible(attempt["error"]["detail"])
+                detail = plain(attempt["error"]["detail"])
                 lines.append(
                     (attempt["ended_at"], f"{said}  attempt {number} failed on {plain(attempt['agent'])}: {detail}")
                 )
@@ -139,7 +140,7 @@ def _tell_news(run: dict[str, Any], told: set[tuple[str, str]]) -> None:
             lines.append((step["started_at"], f"{said}  begins on {plain(agent)}"))
         if step["ended_at"] is not None and (step["id"], "ended") not in told:
             told.add((step["id"], "ended"))
-            why = f": {visible(step['error']['detail'])}" if step.get("error") else ""
+            why = f": {plain(step['error']['detail'])}" if step.get("error") else ""
             lines.append((step["ended_at"], f"{said}  {step['state']}{why}"))
     for at, line in sorted(lines):
         print(f"{_moment(at)}  {line}", flush=True)
@@ -170,8 +171,7 @@ def _go_on(options: argparse.Namespace, how: str, body: dict[str, Any]) -> int:
 
 def export(options: argparse.Namespace) -> int:
     found = _client(options).request("GET", f"{_path(options)}/export", holds="run")
-    json.dump(found, sys.stdout, indent=1, ensure_ascii=False)
-    print()
+    emit(found, "json" if options.output == "table" else options.output)
     return OK
 
 

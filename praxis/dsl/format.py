@@ -27,6 +27,8 @@ class _Formatter:
         self._lines: list[str] = []
         self._now: list[str] = []
         """The words of the line that is being written."""
+        self._last = 0, 0
+        """Which line has the last statement, and where that ends in it: a comment may follow."""
         self._depth = 0
         self._breaks = 0
         """Ends of lines since the last word or comment."""
@@ -88,20 +90,19 @@ class _Formatter:
             self._now.append("{")
             self._end_line()
         else:  # it stood in a line of its own, perhaps behind a comment
-            at = next(i for i in range(len(self._lines) - 1, -1, -1) if self._is_code(self._lines[i]))
-            head, sign, comment = self._lines[at].partition("  # ")
-            self._lines[at] = f"{head} {{{sign}{comment}"
+            at, end = self._last
+            line, comments = self._lines[at], self._lines[at + 1 :]
+            self._lines[at:] = [f"{line[:end]} {{{line[end:]}"]
+            if comments and not comments[0] and self._lines[-1].endswith("{"):
+                comments.pop(0)
+            self._lines += [INDENT + comment if comment else "" for comment in comments]
         self._depth += 1
         self._breaks = 0
 
-    @staticmethod
-    def _is_code(line: str) -> bool:
-        return bool(line.strip()) and not line.lstrip().startswith("#")
-
     def _add_comment(self, comment: str) -> None:
         if self._now:
-            self._now.append(f" {comment}")
             self._end_line()
+            self._lines[-1] += f"  {comment}"
         elif self._lines and not self._breaks and self._lines[-1] and not self._lines[-1].lstrip().startswith("#"):
             self._lines[-1] += f"  {comment}"
         else:
@@ -111,5 +112,7 @@ class _Formatter:
 
     def _end_line(self) -> None:
         if self._now:
-            self._lines.append(INDENT * self._depth + " ".join(self._now))
+            line = INDENT * self._depth + " ".join(self._now)
+            self._last = len(self._lines), len(line)
+            self._lines.append(line)
             self._now = []

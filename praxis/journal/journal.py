@@ -89,9 +89,12 @@ class Journal:
         if self._failure is not None:
             raise self._failure
 
-    async def begin(self, run: RunRecord, *, key: str | None = None, request: str | None = None) -> None:
-        """Keep a run that begins; `key` is what makes its request known again, `request` the digest of that."""
-        await self._write(_run(run, key, request))
+    async def begin(
+        self, run: RunRecord, steps: Iterable[StepRecord] = (), *, key: str | None = None, request: str | None = None
+    ) -> None:
+        """Keep a run that begins, with the steps of an earlier one that count in it; `key` is what makes its request
+        known again, `request` the digest of that."""
+        await self._write(_run(run, key, request), *(_step(run.id, step) for step in steps))
 
     async def step(self, run_id: str, step: StepRecord) -> None:
         """Keep a step as it is now."""

@@ -173,6 +173,10 @@ class Executor:
         planned = await self._plan(text)
         order = attrs.evolve(order, params=given_params(planned, order))
         routes = {step.id: self._route(step) for step in planned.calls()}
+        if order.key is not None:  # somebody may have begun it while others were looked for
+            before = await self.begun_before(order.key, digest)
+            if before is not None:
+                return before
         return await self._execute(text, planned, routes, principal, order, digest)
 
     async def begun_before(self, key: str, digest: str) -> RunRecord | None:
@@ -186,6 +190,8 @@ class Executor:
         if under_way is not None:
             await under_way[1].over.wait()
             return under_way[1].record
+        if kept is not None and self._store.has(kept[0]):  # it may have gone on after the agent's end
+            await self._store.get(kept[0]).over.wait()
         return await self._kept(kept[0]) if kept is not None else None
 
     async def call(
@@ -248,8 +254,8 @@ class Executor:
         digest: str,
     ) -> RunRecord:
         run_id = order.run_id or self._new_id()
-        if await self._is_kept(order) or self._is_taken(run_id, order):
-            raise PraxisError("conflict", f"there is a run {run_id!r} already", hint="give each run an id of its own")
+        await self._check_free(run_id, order)
+        # From here to its place in the store nobody else gets a turn.
         if self._running + self._queued >= self._max + self._queue:
             self._refused.inc()
             raise PraxisError(
@@ -290,22 +296,21 @@ class Executor:
         kept = await self.journal.find(run_id) if self.journal is not None else None
         return kept if kept is not None else self.get(run_id)
 
-    def _is_taken(self, run_id: str, order: Order) -> bool:
-        """Whether a run of this id is in memory, and in the way."""
-        return self._store.has(run_id) and (not order.resumes or self._store.get(run_id).ended_at is None)
-
-    async def _is_kept(self, order: Order) -> bool:
-        """Whether the id that is asked for is one of an earlier run."""
-        if self.journal is None or order.run_id is None or order.resumes:
-            return False
-        return await self.journal.find(order.run_id) is not None
+    async def _check_free(self, run_id: str, order: Order) -> None:
+        """Raises PraxisError("conflict") if there is such a run; one that goes on has not done so yet."""
+        kept = await self.journal.find(run_id) if self.journal is not None and order.run_id is not None else None
+        begun = self._store.has(run_id)  # looked at after the wait: it may have begun meanwhile
+        if order.resumes and (begun or (kept is not None and kept.state in FINAL)):
+            raise PraxisError("conflict", f"run {run_id} has gone on already")
+        if begun or (kept is not None and not order.resumes):
+            raise PraxisError("conflict", f"there is a run {run_id!r} already", hint="give each run an id of its own")
 
     async def _run(self, run: Run, key: str | None, digest: str) -> None:
         """Wait for a place, then run."""
         waits = True
         try:
             if self.journal is not None:
-                await self.journal.begin(run.record, key=key, request=digest)
+                await self.journal.begin(run.record, run.done.values(), key=key, request=digest)
             async with self._places:
                 self._queued -= 1
                 self._running += 1

@@ -99,11 +99,7 @@ class RunStore:
         return run_id in self._runs
 
     def add(self, run: Run) -> None:
-        """Take a run; one with its id, which has ended, gives way."""
-        old = self._runs.pop(run.id, None)
-        if old is not None:
-            self._ended.remove(old)
-            self._bytes -= old.weight
+        """Take a run, whose id no other has."""
         self._runs[run.id] = run
 
     def ended(self, run: Run) -> None:

@@ -43,6 +43,10 @@ def meaning(text: str) -> object:
             "TASK 'x' # t\n{ # in\nCALL a 'two\n lines'\n# last\n}",
             "TASK 'x' {  # t  # in\n  CALL a 'two\n lines'\n  # last\n}\n",
         ),
+        (
+            "FOREACH x IN '[\"  # in\"]' # out\n# more\n{CALL a ${x}}",
+            "FOREACH x IN '[\"  # in\"]' {  # out\n  # more\n  CALL a ${x}\n}\n",
+        ),
         ("CALL a --b=${params.c}->d ON e", "CALL a --b=${params.c}->d ON e\n"),
         ("SEQUENCE { CALL a }\n\n\nCALL b", "SEQUENCE {\n  CALL a\n}\n\nCALL b\n"),
     ],
@@ -85,6 +89,9 @@ PIECES += [
     "}\nELSE {",
     "FOREACH f IN x MAX 3 {",
     "AGENT b # c\n{",
+    "FOREACH g IN 'x  # y'\n{",
+    "TASK 'z  # ' # c\n\n{",
+    "SEQUENCE\n\n# e\n\n# f\n{",
     " # d\n",
     "-> r",
     "TIMEOUT 5s",
@@ -101,7 +108,7 @@ def test_whatever_is_a_program_means_the_same_afterwards(pieces: list[str]) -> N
     formatted = format_program(text)
     assert meaning(formatted) == before
     assert format_program(formatted) == formatted
-    assert formatted.count("#") == text.count("#")
+    assert formatted.count("#") == text.count("#")  # comments and texts
 
 
 def test_what_is_no_program_is_left_alone() -> None:

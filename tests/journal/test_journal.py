@@ -8,6 +8,7 @@ import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -62,6 +63,39 @@ async def test_what_was_kept_is_there_again_as_it_was(tmp_path: Path) -> None:
         assert await journal.by_key("other") is None
         assert [run.id for run in await journal.page(10, None)] == ["r1"]
     assert stat.S_IMODE((tmp_path / "runs.db").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("text", ["ä\ud800", "\udfff", "\0", "𝄞 ü"], ids=ascii)
+async def test_every_text_that_json_can_carry_is_kept(tmp_path: Path, text: str) -> None:
+    """Half a surrogate pair too, as some programs cut texts: it comes in requests and results, and UTF-8 has none."""
+    run, step = attrs.evolve(RUN, params={text: text}, steps=()), attrs.evolve(STEP, result={"content": [text]})
+    async with opened(tmp_path) as journal:
+        await journal.begin(run)
+        await journal.step("r1", step)
+    async with opened(tmp_path) as journal:
+        kept = await journal.find("r1")
+        assert kept is not None
+        assert kept.params == {text: text}
+        assert kept.steps == (step,)
+
+
+async def test_what_is_nested_too_deeply_is_refused_and_all_else_is_kept(tmp_path: Path) -> None:
+    def nested(levels: int) -> Any:
+        return {"a": nested(levels - 1)} if levels else 1
+
+    deep: Any = 1
+    for _ in range(100_000):
+        deep = {"a": deep}
+    async with opened(tmp_path) as journal:
+        with pytest.raises(PraxisError, match="nested too deeply") as caught:
+            await journal.step("r1", attrs.evolve(STEP, result=deep))
+        assert caught.value.code == "too_large"
+        await journal.begin(RUN)
+        step = attrs.evolve(STEP, result=nested(500))
+        await journal.step("r1", step)
+        kept = await journal.find("r1")
+        assert kept is not None
+        assert kept.steps == (step,)
 
 
 async def test_runs_that_were_under_way_are_interrupted_at_the_next_start(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 import pytest
 import trio
+import trio.testing
 
 from praxis.config.schema import Llm
 from praxis.journal.journal import Journal
@@ -181,6 +182,99 @@ async def test_an_ended_run_is_run_again_whole_or_from_where_it_failed(tmp_path:
         again = await it.history.find(second.id)
         assert again == attrs.evolve(second, steps=again.steps)
         assert {step.id: step.state for step in again.steps} == {step.id: step.state for step in second.steps}
+
+
+async def test_what_counted_of_an_earlier_run_counts_after_a_kill_too(tmp_path: Path) -> None:
+    async with life(tmp_path, me_tape=Tape(fail_at=3)) as it:
+        first = await it.here.run(PROGRAM)
+        done = {step.id: step for step in first.steps if step.state == "succeeded"}
+        assert done.keys() == {"s2[0]", "s2[1]"}
+    await killed(tmp_path, Tape(stop_at=3), done=done)  # as a retry with from_failed begins
+    tape = Tape()
+    async with life(tmp_path, me_tape=tape) as it:
+        assert (await it.states("r"))["s2[0]"] == "succeeded"
+        assert (await it.history.resume("r", ANN, secrets={}, repeat=True)).state == "succeeded"
+    assert tape.written == [3, 3]
+
+
+async def test_a_run_goes_on_once_whoever_asks_at_the_same_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await killed(tmp_path, Tape(stop_at=2))
+    tape, looking, go_on = Tape(), trio.Event(), trio.Event()
+    async with life(tmp_path, me_tape=tape) as it, trio.open_nursery() as nursery:
+
+        async def slowly(refs: object) -> None:
+            monkeypatch.undo()
+            looking.set()
+            await go_on.wait()
+
+        async def too_late() -> None:
+            with pytest.raises(PraxisError, match="run r has gone on already") as caught:
+                await it.history.resume("r", ANN, secrets={}, repeat=True)
+            assert caught.value.code == "conflict"
+
+        monkeypatch.setattr(it.here.network, "prepare", slowly)
+        nursery.start_soon(too_late)
+        await looking.wait()
+        assert (await it.history.resume("r", ANN, secrets={}, repeat=True)).state == "succeeded"
+        go_on.set()
+    assert tape.written == [2, 3, 3]
+
+
+async def test_of_two_runs_with_one_id_at_once_the_second_is_refused(tmp_path: Path) -> None:
+    tape, refused = Tape(), list[PraxisError]()
+    async with life(tmp_path, me_tape=tape) as it:
+
+        async def run() -> None:
+            try:
+                await it.here.run("CALL tape 1", run_id="mine")
+            except PraxisError as error:
+                refused.append(error)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(2):
+                nursery.start_soon(run)
+    assert [error.code for error in refused] == ["conflict"]
+    assert tape.written == [1]
+
+
+async def test_one_key_at_once_is_one_run_although_others_are_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tape, records = Tape(), list[RunRecord]()
+    async with life(tmp_path, me_tape=tape) as it:
+
+        async def prepare(refs: object) -> None:
+            await trio.testing.wait_all_tasks_blocked()
+
+        async def run() -> None:
+            records.append(await it.here.run("CALL tape 1", order=Order(key="k")))
+
+        monkeypatch.setattr(it.here.network, "prepare", prepare)
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(run)
+    assert len(records) == 3
+    assert len({record.id for record in records}) == 1
+    assert tape.written == [1]
+
+
+async def test_a_key_of_a_run_that_goes_on_waits_for_its_end(tmp_path: Path) -> None:
+    await killed(tmp_path, Tape(stop_at=2), key="k")
+    tape, records = Tape(stop_at=2), list[RunRecord]()
+    async with life(tmp_path, annotations=IDEMPOTENT, me_tape=tape) as it, trio.open_nursery() as nursery:
+
+        async def again() -> None:
+            records.append(await it.here.run(PROGRAM, order=Order(key="k")))
+
+        nursery.start_soon(lambda: it.history.resume("r", ANN, secrets={}))
+        await tape.stopped.wait()
+        nursery.start_soon(again)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert not records
+        await it.history.cancel("r")
+    assert [(record.id, record.state) for record in records] == [("r", "cancelled")]
 
 
 async def test_an_interrupted_run_can_be_cancelled_for_good(tmp_path: Path) -> None:
