@@ -166,13 +166,14 @@ class Conductor:
     async def _attempt(self, turn: Turn, started_at: float) -> tuple[JSON, Mapping[str, JSON] | None, Problem | None]:
         """Make one attempt: the value for later steps, the result as it may be shown, what was wrong."""
         run = self._run
-        # From here to the call nobody else gets a turn, unless there is a journal: the call counts at once.
-        route = self._rank(run.routes[turn.step.id])
-        record = attrs.evolve(run.steps[turn.id], state="running", started_at=started_at, route=route.choice)
+        record = attrs.evolve(run.steps[turn.id], state="running", started_at=started_at)
         run.steps[turn.id] = record
         problem = await self._keep(record)
         if problem is not None:
             return None, None, problem
+        # From here to the call nobody else gets a turn: who ranks next counts this call already.
+        route = self._rank(run.routes[turn.step.id])
+        run.steps[turn.id] = attrs.evolve(run.steps[turn.id], route=route.choice)
         self._publish_start(turn.id, route)
         try:
             result = await self._ask(turn, route)
