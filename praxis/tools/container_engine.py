@@ -75,10 +75,10 @@ class Engine:
         """Unpack a tar at the container's root."""
         await self._ask("PUT", f"/containers/{name}/archive", {"path": "/"}, archive)
 
-    def attach(self, name: str) -> AbstractAsyncContextManager[Upgraded]:
-        """The container's three standard streams. What comes is frames whatever the answer's type says: it has no
-        terminal. Leaving the context closes it."""
-        query = {"stream": "1", "stdin": "1", "stdout": "1", "stderr": "1"}
+    def attach(self, name: str, *streams: str) -> AbstractAsyncContextManager[Upgraded]:
+        """These of the container's standard streams: ``stdin``, ``stdout``, ``stderr``. What comes is frames whatever
+        the answer's type says: it has no terminal. Leaving the context closes it."""
+        query = {"stream": "1"} | dict.fromkeys(streams, "1")
         return self._attached(f"/v{self._version}/containers/{name}/attach?{urlencode(query)}")
 
     @asynccontextmanager

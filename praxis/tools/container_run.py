@@ -79,8 +79,9 @@ async def run_container(
         with trio.move_on_after(tool.timeout):
             if archive := pack(tool.secrets, _folders(tool)):
                 await engine.put_archive(name, archive)
-            async with engine.attach(name) as line:
-                status = await _converse(engine, name, line, stdin, output)
+            # Two connections: over one, Podman breaks off what the program says when it ends without reading.
+            async with engine.attach(name, "stdout", "stderr") as said, engine.attach(name, "stdin") as told:
+                status = await _converse(engine, name, said, told, stdin, output)
             artifacts = await _artifacts(engine, name, tool)
             why = f"killed, as a program is that needs more than its memory of {tool.memory}" * (status == KILLED)
             return output.result(status, why, artifacts)
@@ -152,15 +153,17 @@ class _Trouble:
     lost: str = ""
 
 
-async def _converse(engine: Engine, name: str, line: Upgraded, stdin: bytes, output: ProgramOutput) -> int:
+async def _converse(
+    engine: Engine, name: str, said: Upgraded, told: Upgraded, stdin: bytes, output: ProgramOutput
+) -> int:
     """Start it, write, read and wait; the exit status."""
     await engine.start(name)
     trouble = _Trouble()
     status: int | None = None
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_feed, line, stdin)
+        nursery.start_soon(_feed, told, stdin)
         async with trio.open_nursery() as reader:
-            reader.start_soon(_read, line, output, trouble, nursery.cancel_scope)
+            reader.start_soon(_read, said, output, trouble, nursery.cancel_scope)
             try:
                 status = await engine.wait(name)
             except OSError as error:
@@ -190,7 +193,7 @@ async def _read(line: Upgraded, output: ProgramOutput, trouble: _Trouble, conver
         trouble.reason = str(error)
         conversation.cancel()
     except HttpError as error:
-        # Podman resets the connection when a container has ended without reading its input; all output has come then.
+        # If the engine has not gone altogether, it says how the container ended.
         trouble.lost = str(error)
         conversation.deadline = trio.current_time() + LAST_OUTPUT
 

@@ -83,7 +83,7 @@ async def test_a_call_from_beginning_to_end(tmp_path: Path) -> None:
     assert [each["data"] for each in said] == ["err"]
     assert at.engine.stdin == b'{"x": "a b"}'
     verbs = [verb for verb in at.engine.verbs if verb not in ("_ping", "json")]
-    assert verbs == ["create", "archive", "attach", "start", "wait", "kill", "DELETE"]
+    assert verbs == ["create", "archive", "attach", "attach", "start", "wait", "kill", "DELETE"]
     assert at.engine.versions == {"v1.41"}
     body = json.loads(next(asked.body for asked in at.engine.asked if asked.verb == "create"))
     assert body["Env"] == ["TOKEN=t0ken", "MODE=fast", "PRAXIS_PARAM_X=a b"]
