@@ -46,6 +46,7 @@ from praxis.tools.builtin import FileTools
 from praxis.tools.mcp_sources import McpSources
 from praxis.tools.registry import ToolRegistry
 from praxis.websocket.gateway import serve_gateway
+from praxis.workflow.background import Background
 from praxis.workflow.catalog import Catalog
 from praxis.workflow.executor import Executor
 from praxis.workflow.exports import Exports
@@ -179,6 +180,7 @@ class Agent:
             journal=self.journal,
         )
         self.history = History(self.executor, self.catalog)
+        self.background = Background(self.executor)
         self._status = Status(
             config,
             registry=self.registry,
@@ -233,6 +235,7 @@ class Agent:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.meter.run)
             await nursery.start(self.journal.run)
+            await nursery.start(self.background.run)
             await nursery.start(self.mcp.run)
             http: Any = make_api(api)
             sse: Any = make_sse(api)
@@ -294,6 +297,7 @@ class Agent:
         return Services(
             executor=self.executor,
             history=self.history,
+            background=self.background,
             bus=self.bus,
             metrics=self.metrics,
             policy=self._policy,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from praxis.api.records import run_json
@@ -12,12 +13,13 @@ from praxis.model.errors import PraxisError
 from praxis.model.tool import JSON, ToolRef
 from praxis.workflow.order import Order
 
+Rpc = Callable[[Call, JSON], Awaitable[Answer]]
 MAX_KEY = 200
 """Characters of an Idempotency-Key."""
 
-_PROGRAM = {"type": "string", "description": "A program, see docs/dsl.md", "minLength": 1}
-_TIMEOUT = {"type": "number", "exclusiveMinimum": 0, "description": "Seconds, at most runs.timeout"}
-_GRAPH: dict[str, Any] = {
+PROGRAM = {"type": "string", "description": "A program, see docs/dsl.md", "minLength": 1}
+TIMEOUT = {"type": "number", "exclusiveMinimum": 0, "description": "Seconds, at most runs.timeout"}
+GRAPH: dict[str, Any] = {
     "nodes": {"type": "array", "description": "Nodes of a graph in place of a program, see docs/graphs.md"},
     "edges": {"type": "array", "description": "Its edges"},
     "on_failure": {"enum": ["stop", "continue"], "description": "Whether what does not wait for a failed node goes on"},
@@ -29,6 +31,12 @@ GIVEN: dict[str, Any] = {
         "additionalProperties": {"type": "string"},
         "description": "What ${secrets.x} stands for; kept nowhere",
     },
+}
+
+_RPC: dict[str, Any] = {
+    "jsonrpc": {"description": "A request of A2A in place of a program, see docs/a2a.md"},
+    "id": {"description": "Its id"},
+    "method": {"description": "Its method"},
 }
 
 
@@ -48,11 +56,14 @@ def key_of(call: Call) -> str | None:
     return key
 
 
-def routes(services: Services) -> list[Route]:
+def routes(services: Services, rpc: Rpc) -> list[Route]:
+    """`rpc` answers a body that is a request of JSON-RPC."""
     executor = services.executor
 
     async def execute(call: Call) -> Answer:
         body: dict[str, Any] = call.body
+        if "jsonrpc" in body:
+            return await rpc(call, body)
         order = Order(
             body.get("params", {}),
             body.get("secrets", {}),
@@ -83,10 +94,10 @@ def routes(services: Services) -> list[Route]:
             "/execute",
             "Run a program; answers when it has ended. A program that could not begin is a problem; a run in which a "
             "step failed answers 200 with the status failed. Closing the connection cancels the run. The same request "
-            "with the same Idempotency-Key header is run once.",
+            "with the same Idempotency-Key header is run once. A request of A2A is answered as at /a2a/v1.",
             execute,
             action="run",
-            schema=object_schema(dsl=_PROGRAM, timeout=_TIMEOUT, **_GRAPH, **GIVEN),
+            schema=object_schema(dsl=PROGRAM, timeout=TIMEOUT, **GRAPH, **GIVEN, **_RPC),
             statuses={429: "runs.max_concurrent runs are under way, and runs.queue wait"},
         ),
         Route(
@@ -94,7 +105,7 @@ def routes(services: Services) -> list[Route]:
             "/plan",
             "What a program would do, and where, as steps and as a graph; nothing is run.",
             plan,
-            schema=object_schema(dsl=_PROGRAM, **_GRAPH),
+            schema=object_schema(dsl=PROGRAM, **GRAPH),
         ),
         Route(
             "POST",

@@ -16,6 +16,7 @@ from praxis.model.tool import JSON
 from praxis.observe.events import EventBus
 from praxis.observe.metrics import Metrics
 from praxis.tools.source import SourceState
+from praxis.workflow.background import Background
 from praxis.workflow.executor import Executor
 from praxis.workflow.history import History
 
@@ -62,6 +63,7 @@ class Services:
 
     executor: Executor
     history: History
+    background: Background
     bus: EventBus
     metrics: Metrics
     policy: Policy

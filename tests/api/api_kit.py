@@ -174,6 +174,7 @@ def services_of(agent: Agent, **changes: Any) -> Services:
     services = Services(
         executor=agent.executor,
         history=agent.history,
+        background=agent.background,
         bus=agent.bus,
         metrics=Metrics(),
         policy=Policy(Export()),
