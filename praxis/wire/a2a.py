@@ -172,12 +172,12 @@ def id_of(value: JSON) -> Id | None:
 
 def asked(version: Version, method: str, params: Mapping[str, JSON]) -> Asked:
     """What a request asks for. Raises A2aError."""
-    read = _METHODS[version].get(method)
+    read = METHODS[version].get(method)
     if read is not None:
         return read(version, params)
     if "ushNotificationConfig" in method:
         raise A2aError(PUSH_NOT_SUPPORTED, "this agent sends no push notifications; subscribe to the task instead")
-    others = [other for other in VERSIONS if method in _METHODS[other]]
+    others = [other for other in VERSIONS if method in METHODS[other]]
     hint = f"; it is one of A2A {others[0]}, which the header A2A-Version chooses" if others else ""
     raise A2aError(METHOD_NOT_FOUND, f"A2A {version} has no method {method[:60]!r}{hint}")
 
@@ -230,7 +230,7 @@ def _card(version: Version, params: Mapping[str, JSON]) -> ExtendedCard:
     return ExtendedCard()
 
 
-_METHODS: Mapping[Version, Mapping[str, Callable[[Version, Mapping[str, JSON]], Asked]]] = {
+METHODS: Mapping[Version, Mapping[str, Callable[[Version, Mapping[str, JSON]], Asked]]] = {
     "1.0": {
         "SendMessage": _send,
         "SendStreamingMessage": _stream,

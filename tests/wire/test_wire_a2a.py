@@ -248,10 +248,10 @@ NAMES = st.sampled_from(
         "historyLength",
     ]
 )
-METHODS = [(version, method) for version, methods in a2a._METHODS.items() for method in methods]
+ALL = [(version, method) for version, methods in a2a.METHODS.items() for method in methods]
 
 
-@given(st.sampled_from(METHODS), st.dictionaries(NAMES, ANYTHING | st.dictionaries(NAMES, ANYTHING, max_size=4)))
+@given(st.sampled_from(ALL), st.dictionaries(NAMES, ANYTHING | st.dictionaries(NAMES, ANYTHING, max_size=4)))
 def test_rubbish_raises_the_protocols_error_alone(method: tuple[Any, str], params: dict[str, Any]) -> None:
     try:
         asked(*method, params)
