@@ -28,6 +28,8 @@ CODES: dict[Code, int] = {
     "internal": INTERNAL_ERROR,
 }
 """What goes wrong before a run has begun; all else is wrong with the message."""
+MAX_WHOLE = 10
+"""Tasks of a page with artifacts: each may hold many results, and each of these megabytes."""
 
 
 class A2aEndpoint:
@@ -152,7 +154,8 @@ class A2aEndpoint:
 
     async def _list(self, asked: a2a.ListTasks, version: Version) -> JSON:
         states = runs_in(asked.state) if asked.state else None
-        selection = Selection(asked.size, states, asked.context, asked.since, asked.cursor)
+        size = min(asked.size, MAX_WHOLE) if asked.artifacts else asked.size
+        selection = Selection(size, states, asked.context, asked.since, asked.cursor, steps=asked.artifacts)
         try:
             found = await self._history.select(selection)
         except PraxisError as error:
@@ -160,7 +163,7 @@ class A2aEndpoint:
             raise A2aError(CODES.get(error.code, INVALID_PARAMS), error.detail, field=field) from None
         show = {"history": asked.history, "artifacts": asked.artifacts}
         tasks = [task_of(run, version, **show) for run in found.runs]  # type: ignore[arg-type]
-        return {"tasks": tasks, "nextPageToken": found.cursor, "pageSize": asked.size, "totalSize": found.total}
+        return {"tasks": tasks, "nextPageToken": found.cursor, "pageSize": size, "totalSize": found.total}
 
 
 def version_of(call: Call) -> Version:

@@ -6,8 +6,6 @@ import hashlib
 import json
 from typing import Any
 
-import attrs
-
 from praxis.api.a2a import A2aEndpoint, version_of
 from praxis.api.guard import CARD
 from praxis.api.route import Answer, Call, Route
@@ -64,7 +62,7 @@ def routes(services: Services, endpoint: A2aEndpoint) -> list[Route]:
     async def tasks(call: Call) -> Answer:
         asked = a2a.ListTasks(call.number("limit", a2a.PAGE, a2a.MAX_PAGE), call.query.get("cursor", ""))
         try:
-            return Answer.of(await endpoint.result(attrs.evolve(asked, artifacts=True), "0.3", call))
+            return Answer.of(await endpoint.result(asked, "0.3", call))
         except A2aError as error:
             raise _problem(error) from None
 
@@ -80,7 +78,7 @@ def routes(services: Services, endpoint: A2aEndpoint) -> list[Route]:
         Route(
             "GET",
             "/a2a/tasks",
-            "Runs as tasks of A2A 0.3, those that changed last first.",
+            "Runs as tasks of A2A 0.3 without their artifacts, those that changed last first.",
             tasks,
             query={**page, "cursor": "nextPageToken of the page before"},
         ),

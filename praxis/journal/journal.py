@@ -128,7 +128,7 @@ class Journal:
         return await self._do(partial(self._database.runs, limit, cursor))
 
     async def select(self, selection: Selection, under_way: Mapping[str, RunState]) -> Selected:
-        """Whole runs, those that changed last first. `under_way` are the states of those that are, which are newer
+        """Runs, those that changed last first. `under_way` are the states of those that are, which are newer
         than the journal's. Raises PraxisError("invalid") for a bad cursor."""
         return await self._do(partial(select, self._database, selection, under_way))
 

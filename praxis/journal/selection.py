@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import attrs
 
 from praxis.journal.database import Database
+from praxis.journal.records import decode_run
 from praxis.model.errors import PraxisError
 from praxis.model.plan import RunState
 from praxis.model.run import RunRecord
@@ -26,6 +27,8 @@ class Selection:
     since: float = 0.0
     cursor: str = ""
     """`Selected.cursor` of the page before; "" for the first."""
+    steps: bool = True
+    """Whether the runs come with their steps: results can be large, and a list seldom shows them."""
 
 
 @attrs.frozen
@@ -42,7 +45,7 @@ CHANGED = "CAST(COALESCE(ended_at, created_at) * 1000000 AS INTEGER)"
 
 
 def select(database: Database, selection: Selection, under_way: Mapping[str, RunState]) -> Selected:
-    """Whole runs, those that changed last first. The journal learns of a run's begin and end alone: of those that are
+    """Runs, those that changed last first. The journal learns of a run's begin and end alone: of those that are
     under way it is told the states. Raises PraxisError("invalid") for a bad cursor."""
     where = f"{CHANGED} >= ?"
     values: list[object] = [int(selection.since * 1_000_000)]
@@ -61,9 +64,12 @@ def select(database: Database, selection: Selection, under_way: Mapping[str, Run
             raise PraxisError("invalid", f"no page begins at {selection.cursor[:60]!r}", where="cursor")
         where += f" AND ({CHANGED}, number) <= (?, ?)"
         values += [int(found[1]), int(found[2])]
-    sql = f"""SELECT id, {CHANGED}, number FROM runs WHERE {where}
+    sql = f"""SELECT {CHANGED}, number, id, state, ended_at, body FROM runs WHERE {where}
               ORDER BY {CHANGED} DESC, number DESC LIMIT ?"""  # noqa: S608 - constants
     rows = database.read(sql, (*values, selection.limit + 1))
-    runs = (database.run(id) for id, _, _ in rows[: selection.limit])
-    cursor = "{1}_{2}".format(*rows[selection.limit]) if len(rows) > selection.limit else ""
+    cursor = "{}_{}".format(*rows[selection.limit][:2]) if len(rows) > selection.limit else ""
+    runs = (
+        database.run(id) if selection.steps else decode_run(json.loads(body), state, ended_at)
+        for _, _, id, state, ended_at, body in rows[: selection.limit]
+    )
     return Selected(tuple(run for run in runs if run is not None), total, cursor)

@@ -27,11 +27,12 @@ RUNS_PROGRAMS: dict[str, JSON] = {
 
 
 def address_of(url: str, host: str | None) -> str:
-    """Where a caller reaches this agent: what the agent knows of itself, or the Host that this caller has used.
+    """Where a caller reaches this agent: what the agent knows of itself, or the Host that this caller has used; "" for
+    an agent that does not listen for HTTP.
 
     An agent that listens on all addresses does not know which of them a caller can use, but the caller has used one.
     """
-    if host and (not url or urlsplit(url).hostname in _UNSPECIFIED):
+    if host and urlsplit(url).hostname in _UNSPECIFIED:
         return f"http://{host}"
     return url.rstrip("/")
 
@@ -39,14 +40,14 @@ def address_of(url: str, host: str | None) -> str:
 def card_of(card: AgentCard, address: str, version: Version, tools: Iterable[Tool] = ()) -> dict[str, JSON]:
     """The card for callers of this version. 0.3 has its fields beside those of 1.0, which read over what they do not
     know; a strict reader of 1.0 says its version and gets nothing else."""
-    url = address + PATH
+    url = address and address + PATH
+    versions = ("1.0", "0.3") if url else ()
     known: dict[str, JSON] = {
         "name": card.name,
         "description": card.description or f"The Praxis agent {card.name}.",
         "version": card.version,
         "supportedInterfaces": [
-            {"url": url, "protocolBinding": "JSONRPC", "protocolVersion": "1.0"},
-            {"url": url, "protocolBinding": "JSONRPC", "protocolVersion": "0.3"},
+            {"url": url, "protocolBinding": "JSONRPC", "protocolVersion": spoken} for spoken in versions
         ],
         "capabilities": {"streaming": True, "pushNotifications": False, "extendedAgentCard": True},
         "defaultInputModes": list(MODES),

@@ -39,6 +39,8 @@ TOLD = (
     "step.finished",
 )
 """Types of the events that a stream of a task is made of."""
+MAX_HISTORY = 100
+"""Messages of a task that are shown: a loop makes thousands, and all that they say is in the artifacts."""
 MAX_PROGRESS = 500
 """Characters of a tool's own words about its progress in a message."""
 
@@ -54,14 +56,14 @@ def runs_in(state: str) -> frozenset[RunState]:
 
 
 def task_of(run: RunRecord, version: Version, *, history: int | None = None, artifacts: bool = True) -> dict[str, JSON]:
-    """The whole task. `history` is how many of the last messages it has, None for all; without `artifacts` the member
-    is left out (section 3.1.4)."""
+    """The whole task. `history` is how many of the last messages it has, None for `MAX_HISTORY`; without `artifacts`
+    the member is left out (section 3.1.4)."""
     task: dict[str, JSON] = {"id": run.id, "contextId": context_of(run), "status": status_of(run, version)}
     if artifacts:
         task["artifacts"] = [artifact_of(step, version) for step in run.steps if step.result is not None]
     if history != 0:
         messages = _history(run, version)
-        task["history"] = messages if history is None else messages[-history:]
+        task["history"] = messages[-min(history or MAX_HISTORY, MAX_HISTORY) :]
     return {"kind": "task", **task} if version == "0.3" else task
 
 

@@ -58,13 +58,14 @@ class History:
         return shown, kept[limit].id if len(kept) > limit else None
 
     async def select(self, selection: Selection) -> Selected:
-        """Runs of the journal, whole, as they are now. Raises PraxisError("invalid") for a bad cursor."""
+        """Runs of the journal, as they are now. Raises PraxisError("invalid") for a bad cursor."""
         executor = self._executor
         if executor.journal is None:
             raise PraxisError("unavailable", "this agent keeps no journal")
         found = await executor.journal.select(selection, executor.under_way())
         now = (executor.get(run.id) if executor.has(run.id) else run for run in found.runs)
-        return attrs.evolve(found, runs=tuple(now))
+        runs = now if selection.steps else (attrs.evolve(run, steps=()) for run in now)
+        return attrs.evolve(found, runs=tuple(runs))
 
     async def resume(
         self, run_id: str, principal: Principal, *, secrets: Mapping[str, str], repeat: bool = False

@@ -7,8 +7,9 @@ import shlex
 from pathlib import Path
 
 from praxis.api import a2a_routes, a2a_stream
+from praxis.api.a2a import MAX_WHOLE
 from praxis.wire import a2a
-from praxis.wire.a2a_tasks import TASK_STATES
+from praxis.wire.a2a_tasks import MAX_HISTORY, TASK_STATES
 from tests.api.api_kit import Reply, Served, serving
 
 TEXT = (Path(__file__).parents[2] / "docs" / "a2a.md").read_text()
@@ -59,4 +60,5 @@ def test_the_states_are_those_of_the_table() -> None:
 
 def test_the_codes_and_bounds_are_those_of_the_code() -> None:
     assert all(str(code) in TEXT for code in (*a2a.REASONS, a2a.NOT_NOW))
+    assert f"the last {MAX_HISTORY} messages" in TEXT and f"and {MAX_WHOLE} tasks a page" in TEXT
     assert f"streams ({a2a_stream.MAX_STREAMS})" in TEXT

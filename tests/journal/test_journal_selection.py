@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from praxis.journal.database import PUT_RUN, Database
+from praxis.journal.database import PUT_RUN, PUT_STEP, Database
 from praxis.journal.records import encode
 from praxis.journal.selection import Selected, Selection, select
 from praxis.model.errors import PraxisError
 from praxis.model.plan import RunState
-from praxis.model.run import RunRecord
+from praxis.model.run import RunRecord, StepRecord
 
 RUNS: tuple[tuple[str, RunState, float, float | None, str], ...] = (
     ("a", "succeeded", 10.0, 90.5, "one"),
@@ -77,6 +77,14 @@ def test_the_states_of_what_is_under_way_are_newer_than_the_journals(database: D
     for state, expected in (("running", "c"), ("queued", "d"), ("interrupted", "")):
         states: frozenset[RunState] = frozenset({state})  # type: ignore[arg-type]
         assert ids(select(database, Selection(9, states=states), under_way)) == expected
+
+
+def test_steps_are_read_only_where_they_are_wanted(database: Database) -> None:
+    step = StepRecord("s1", "x", "succeeded", result={"content": []})
+    database.write([(PUT_STEP, ("e", "s1", step.state, encode(step)))])
+    assert select(database, Selection(1), {}).runs[0].steps == (step,)
+    (run,) = select(database, Selection(1, steps=False), {}).runs
+    assert (run.id, run.state, run.ended_at, run.steps) == ("e", "succeeded", 90.5, ())
 
 
 @pytest.mark.parametrize("cursor", ["x", "1", "1_", "_1", "1.5_1", "1_1;", "9" * 19 + "_1", "\u0663_1"])

@@ -7,11 +7,12 @@ from typing import Any, get_args
 import attrs
 import pytest
 
+from praxis.model.card import AgentCard
 from praxis.model.event import Event
 from praxis.model.plan import FINAL, RunState
 from praxis.model.run import Problem, RouteChoice, RunRecord, StepRecord
 from praxis.wire import a2a_tasks
-from praxis.wire.a2a_card import address_of
+from praxis.wire.a2a_card import address_of, card_of
 
 RESULT = {"content": [{"type": "text", "text": "hello"}], "structuredContent": {"n": 1}}
 ROUTE = RouteChoice("me:fs/read", "me", None, "local")
@@ -53,6 +54,21 @@ def test_a_run_is_a_task_of_0_3() -> None:
     (message,) = task["history"]
     assert (message["kind"], message["role"], message["contextId"]) == ("message", "agent", "talk")
     assert message["parts"][0]["kind"] == "text"
+
+
+def test_a_long_history_is_cut_to_its_end() -> None:
+    run = attrs.evolve(RUN, steps=tuple(attrs.evolve(STEP, id=f"s{n}") for n in range(500)))
+    for asked in (None, 400):
+        history = a2a_tasks.task_of(run, "1.0", history=asked)["history"]
+        assert len(history) == a2a_tasks.MAX_HISTORY
+        assert history[-1]["messageId"] == "r.step-s499"
+
+
+def test_an_agent_without_http_has_no_interface() -> None:
+    card = AgentCard("a", "1", "", "", "px")
+    assert card_of(card, "", "1.0")["supportedInterfaces"] == []
+    assert card_of(card, "", "0.3")["url"] == ""
+    assert card_of(card, "http://x", "1.0")["supportedInterfaces"][0]["url"] == "http://x/a2a/v1"
 
 
 def test_what_is_not_wanted_is_left_out() -> None:
@@ -190,7 +206,7 @@ def test_progress_is_cut() -> None:
         ("http://0.0.0.0:8000", "10.0.0.1:9000", "http://10.0.0.1:9000"),
         ("http://[::]:8000", "[fe80::1]:8000", "http://[fe80::1]:8000"),
         ("http://0.0.0.0:8000", None, "http://0.0.0.0:8000"),
-        ("", "localhost", "http://localhost"),
+        ("", "localhost", ""),
     ],
 )
 def test_an_agent_on_all_addresses_is_where_its_caller_has_found_it(url: str, host: str | None, address: str) -> None:
