@@ -9,7 +9,6 @@ import attrs
 
 from praxis.api.execute import GIVEN, GRAPH, PROGRAM, TIMEOUT, program_of
 from praxis.api.route import object_schema
-from praxis.dsl.terms import KEYWORDS
 from praxis.model.errors import PraxisError
 from praxis.model.tool import JSON
 from praxis.tools.schema import Validator
@@ -60,8 +59,11 @@ def values_of(message: Message) -> dict[str, Any]:
 
 
 def _looks_like_a_program(words: str) -> bool:
-    """Whether the first word that is no comment could be meant as a keyword, or a graph begins."""
+    """Whether the first word that is no comment is in capitals, as keywords are, or a graph begins.
+
+    Sentences begin with "Call", "If" and "Task" as well, and with "I" and "A".
+    """
     lines = (line.strip() for line in words.splitlines())
     first = next((line for line in lines if line and not line.startswith("#")), "")
     word = first.split(maxsplit=1)[0] if first else ""
-    return first.startswith("{") or word.isupper() or word.upper() in KEYWORDS
+    return first.startswith("{") or (len(word) > 1 and word.isupper())

@@ -38,6 +38,7 @@ REASONS = {
     VERSION_NOT_SUPPORTED: "VERSION_NOT_SUPPORTED",
 }
 
+NO_PUSH = "push notifications are not supported: subscribe to the task instead"
 MAX_ID = 256
 """Characters of an id that somebody else gives: it is kept with each run."""
 MAX_PAGE, PAGE = 100, 50
@@ -176,7 +177,7 @@ def asked(version: Version, method: str, params: Mapping[str, JSON]) -> Asked:
     if read is not None:
         return read(version, params)
     if "ushNotificationConfig" in method:
-        raise A2aError(PUSH_NOT_SUPPORTED, "this agent sends no push notifications; subscribe to the task instead")
+        raise A2aError(PUSH_NOT_SUPPORTED, NO_PUSH)
     others = [other for other in VERSIONS if method in METHODS[other]]
     hint = f"; it is one of A2A {others[0]}, which the header A2A-Version chooses" if others else ""
     raise A2aError(METHOD_NOT_FOUND, f"A2A {version} has no method {method[:60]!r}{hint}")
@@ -189,7 +190,7 @@ def _send(version: Version, params: Mapping[str, JSON]) -> Send:
     configuration = _object(params, "configuration")
     push = "taskPushNotificationConfig" if version == "1.0" else "pushNotificationConfig"
     if configuration.get(push) is not None:
-        raise A2aError(PUSH_NOT_SUPPORTED, "this agent sends no push notifications; subscribe to the task instead")
+        raise A2aError(PUSH_NOT_SUPPORTED, NO_PUSH)
     now = _flag(configuration, "returnImmediately") if version == "1.0" else not _flag(configuration, "blocking", True)
     message = _message(version, _object(params, "message", needed=True))
     return Send(message, False, not now, _history(version, configuration, "configuration."))
