@@ -48,6 +48,7 @@ from praxis.tools.declared_sources import DeclaredSources
 from praxis.tools.mcp_sources import McpSources
 from praxis.tools.registry import ToolRegistry
 from praxis.websocket.gateway import serve_gateway
+from praxis.workflow.background import Background
 from praxis.workflow.catalog import Catalog
 from praxis.workflow.exports import Exports
 from praxis.workflow.sources import Sources
@@ -176,6 +177,7 @@ class Agent:
         )
         self.executor, self.history = self.execution.executor, self.execution.history
         self.asking = self.execution.asking
+        self.background = Background(self.executor)
         self._status = Status(
             config,
             registry=self.registry,
@@ -230,6 +232,7 @@ class Agent:
         async with aclosing(self.asking), trio.open_nursery() as nursery:
             nursery.start_soon(self.meter.run)
             await nursery.start(self.execution.journal.run)
+            await nursery.start(self.background.run)
             await nursery.start(self._declared.run)
             await nursery.start(self.mcp.run)
             http: Any = make_api(api)
@@ -294,6 +297,7 @@ class Agent:
             asking=self.asking,
             history=self.history,
             cache=self.executor.cache,
+            background=self.background,
             bus=self.bus,
             metrics=self.metrics,
             policy=self._policy,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from praxis.api.records import run_json
@@ -12,13 +13,14 @@ from praxis.model.errors import PraxisError
 from praxis.model.tool import JSON, ToolRef
 from praxis.workflow.order import Order
 
+Rpc = Callable[[Call, JSON], Awaitable[Answer]]
 MAX_KEY = 200
 """Characters of an Idempotency-Key."""
 
-_PROGRAM = {"type": "string", "description": "A program, see docs/dsl.md", "minLength": 1}
+PROGRAM = {"type": "string", "description": "A program, see docs/dsl.md", "minLength": 1}
 _REQUEST = {"type": "string", "description": "Plain words that a model plans, see docs/planner.md", "minLength": 1}
-_TIMEOUT = {"type": "number", "exclusiveMinimum": 0, "description": "Seconds, at most runs.timeout"}
-_GRAPH: dict[str, Any] = {
+TIMEOUT = {"type": "number", "exclusiveMinimum": 0, "description": "Seconds, at most runs.timeout"}
+GRAPH: dict[str, Any] = {
     "nodes": {"type": "array", "description": "Nodes of a graph in place of a program, see docs/graphs.md"},
     "edges": {"type": "array", "description": "Its edges"},
     "on_failure": {"enum": ["stop", "continue"], "description": "Whether what does not wait for a failed node goes on"},
@@ -30,6 +32,12 @@ GIVEN: dict[str, Any] = {
         "additionalProperties": {"type": "string"},
         "description": "What ${secrets.x} stands for; kept nowhere",
     },
+}
+
+_RPC: dict[str, Any] = {
+    "jsonrpc": {"description": "A request of A2A in place of a program, see docs/a2a.md"},
+    "id": {"description": "Its id"},
+    "method": {"description": "Its method"},
 }
 
 
@@ -58,11 +66,14 @@ def key_of(call: Call) -> str | None:
     return key
 
 
-def routes(services: Services) -> list[Route]:
+def routes(services: Services, rpc: Rpc) -> list[Route]:
+    """`rpc` answers a body that is a request of JSON-RPC."""
     executor, asking = services.executor, services.asking
 
     async def execute(call: Call) -> Answer:
         body: dict[str, Any] = call.body
+        if "jsonrpc" in body:
+            return await rpc(call, body)
         check_form(body)
         order = Order(
             body.get("params", {}),
@@ -98,17 +109,18 @@ def routes(services: Services) -> list[Route]:
         result = await executor.call(ref, body.get("args", {}), call.caller, peer_id=body["peer_id"])
         return Answer.of(result.value)
 
-    work = object_schema(dsl=_PROGRAM, request=_REQUEST, timeout=_TIMEOUT, **_GRAPH, **GIVEN)
+    work: dict[str, Any] = {"dsl": PROGRAM, "request": _REQUEST, "timeout": TIMEOUT, **GRAPH, **GIVEN}
     return [
         Route(
             "POST",
             "/execute",
             "Run a program, or what a model plans of a request; answers when it has ended. A program that could not "
             "begin is a problem; a run in which a step failed answers 200 with the status failed. Closing the "
-            "connection cancels the run. The same request with the same Idempotency-Key header is run once.",
+            "connection cancels the run. The same request with the same Idempotency-Key header is run once. A "
+            "request of A2A is answered as at /a2a/v1.",
             execute,
             action="run",
-            schema=work,
+            schema=object_schema(**work, **_RPC),
             statuses={429: "runs.max_concurrent runs are under way, and runs.queue wait"},
         ),
         Route(
@@ -117,7 +129,7 @@ def routes(services: Services) -> list[Route]:
             "What a program would do, and where, as steps and as a graph; nothing is run. Of a request also the "
             "program that a model has made of it, and what it says; that needs a role that may run.",
             plan,
-            schema=work,
+            schema=object_schema(**work),
         ),
         Route(
             "POST",

@@ -14,8 +14,10 @@ PRINCIPAL = "praxis.principal"
 """The key under which a request's scope holds its Principal."""
 PROBED = frozenset({"/health/live", "/health/ready"})
 """Paths for probes, which show no token and name any host; they tell nothing but a word."""
-OPEN = PROBED | {"/health"}
-"""Paths that need no token. Health tells what is wrong with what, so a web page elsewhere does not get it."""
+CARD = "/.well-known/agent-card.json"
+OPEN = PROBED | {"/health", CARD}
+"""Paths that need no token. Health tells what is wrong with what, so a web page elsewhere does not get it. The card is
+what this agent says of itself to anybody."""
 
 App = Callable[[dict[str, Any], Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]]
 

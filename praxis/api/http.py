@@ -15,7 +15,8 @@ from werkzeug.exceptions import HTTPException
 from praxis import __version__
 from praxis.access.authorize import Policy
 from praxis.access.principal import Principal
-from praxis.api import cache, events, execute, health, network, runs, sources
+from praxis.api import a2a_routes, cache, events, execute, health, network, runs, sources
+from praxis.api.a2a import A2aEndpoint
 from praxis.api.body import read_json
 from praxis.api.guard import PRINCIPAL
 from praxis.api.openapi import document
@@ -24,6 +25,7 @@ from praxis.api.route import Answer, Call, Route
 from praxis.api.services import Services
 from praxis.model.errors import PraxisError
 from praxis.model.problem import problem_body
+from praxis.model.tool import JSON
 from praxis.tools.schema import Validator
 
 logger = logging.getLogger(__name__)
@@ -31,11 +33,13 @@ logger = logging.getLogger(__name__)
 
 def make_api(services: Services) -> QuartTrio:
     """Everything, for port 8000 and the local socket."""
+    a2a = A2aEndpoint(services)
     routes = [
         *health.routes(services),
         *network.routes(services),
         *sources.routes(services),
-        *execute.routes(services),
+        *execute.routes(services, a2a.rpc),
+        *a2a_routes.routes(services, a2a),
         *runs.routes(services),
         *cache.routes(services),
         *events.routes(services),
@@ -97,8 +101,10 @@ async def _serve(route: Route, validator: Validator | None, policy: Policy, **pa
         if principal is None:
             raise RuntimeError(f"{route.path} is served without its guard")
         policy.authorize(principal, route.action)
-    body = None
-    if validator is not None:
+    body: JSON = None
+    if route.reads_itself:
+        body = cast(bytes, await request.get_data(as_text=False))
+    elif validator is not None:
         raw = cast(bytes, await request.get_data(as_text=False))
         body = read_json(request.headers.get("content-type", ""), raw)
         validator.check(body, "body")

@@ -56,8 +56,7 @@ def routes(services: Services) -> list[Route]:
         ),
         Route("GET", "/p2p/cards", "The cards of connected peers, by peer id.", cards),
         Route("GET", "/p2p/info", "This agent's id, addresses and protocol.", info),
-        Route("GET", "/agent/card", "This agent's card.", card),
-        Route("GET", "/.well-known/agent-card.json", "This agent's card.", card),
+        Route("GET", "/agent/card", "This agent's card, as it gives it to its peers.", card),
         Route("GET", "/tools", "Every tool that this agent can reach.", tools),
         Route("GET", "/mcp/tools", "Every tool that this agent can reach.", tools),
     ]

@@ -31,7 +31,7 @@ def _operation(route: Route) -> dict[str, Any]:
     problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     operation: dict[str, Any] = {
         "summary": route.summary,
-        "operationId": f"{route.method.lower()}{re.sub(r'[^a-zA-Z0-9]+', '_', route.path).rstrip('_')}",
+        "operationId": f"{route.method.lower()}{re.sub(r'[^a-zA-Z0-9]+', '_', route.path.rstrip('}'))}",
         "parameters": [
             *(_parameter(name, "path") for name in _PARAMETER.findall(route.path)),
             *(_parameter(name, "query", text) for name, text in route.query.items()),

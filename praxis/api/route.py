@@ -20,7 +20,10 @@ MAX_DIGITS = 9
 
 @attrs.frozen
 class Call:
-    """One request, checked: `body` fits the route's schema, `path` and `query` are texts."""
+    """One request, checked: `body` fits the route's schema, `path` and `query` are texts.
+
+    Where a route reads its body itself, that is bytes.
+    """
 
     principal: Principal | None
     """None on routes that are open to all."""
@@ -79,10 +82,12 @@ class Route:
     produces: str = "application/json"
     statuses: Mapping[int, str] = attrs.field(factory=dict)
     """Statuses beside 200 that mean something of their own here."""
+    reads_itself: bool = False
+    """The body comes as bytes, for a route that says in its own way what is wrong with it; `schema` only documents."""
 
     @property
     def validator(self) -> Validator | None:
-        return Validator(self.schema) if self.schema is not None else None
+        return Validator(self.schema) if self.schema is not None and not self.reads_itself else None
 
 
 def object_schema(required: tuple[str, ...] = (), **properties: Any) -> dict[str, Any]:

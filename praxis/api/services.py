@@ -17,6 +17,7 @@ from praxis.observe.events import EventBus
 from praxis.observe.metrics import Metrics
 from praxis.tools.source import SourceState
 from praxis.workflow.asking import Asking
+from praxis.workflow.background import Background
 from praxis.workflow.cache import ResultCache
 from praxis.workflow.executor import Executor
 from praxis.workflow.history import History
@@ -66,6 +67,7 @@ class Services:
     asking: Asking
     history: History
     cache: ResultCache | None
+    background: Background
     bus: EventBus
     metrics: Metrics
     policy: Policy

@@ -114,10 +114,10 @@ class Database:
 
     def run(self, run_id: str) -> RunRecord | None:
         """One run with its steps."""
-        rows = self._read("SELECT state, ended_at, body FROM runs WHERE id = ?", (run_id,))
+        rows = self.read("SELECT state, ended_at, body FROM runs WHERE id = ?", (run_id,))
         if not rows:
             return None
-        steps = self._read("SELECT state, body FROM steps WHERE run = ?", (run_id,))
+        steps = self.read("SELECT state, body FROM steps WHERE run = ?", (run_id,))
         state, ended_at, body = rows[0]
         found = sorted((decode_step(json.loads(text), now) for now, text in steps), key=lambda step: step.place)
         return attrs.evolve(decode_run(json.loads(body), state, ended_at), steps=tuple(found))
@@ -129,43 +129,44 @@ class Database:
         """
         number = 2**62
         if cursor is not None:
-            rows = self._read("SELECT number FROM runs WHERE id = ?", (cursor,))
+            rows = self.read("SELECT number FROM runs WHERE id = ?", (cursor,))
             if not rows:
                 raise PraxisError("invalid", f"no page begins at {cursor!r} any more", where="cursor")
             number = rows[0][0]
         sql = """SELECT id, state, body, created_at, ended_at, (SELECT COUNT(*) FROM steps WHERE run = runs.id)
                  FROM runs WHERE number <= ? ORDER BY number DESC LIMIT ?"""
         found = []
-        for id, state, body, created_at, ended_at, steps in self._read(sql, (number, limit)):
+        for id, state, body, created_at, ended_at, steps in self.read(sql, (number, limit)):
             said = json.loads(body)
             found.append(RunSummary(id, state, said["caller"], said["program"], steps, created_at, ended_at))
         return found
 
     def interrupted(self) -> list[str]:
         """Ids of the runs that were under way when the agent ended, the oldest first."""
-        return [id for (id,) in self._read("SELECT id FROM runs WHERE state = 'interrupted' ORDER BY number", ())]
+        return [id for (id,) in self.read("SELECT id FROM runs WHERE state = 'interrupted' ORDER BY number", ())]
 
     def by_key(self, key: str) -> tuple[str, str] | None:
         """The id of the run that was begun with an idempotency key, and the digest of its request."""
-        rows = self._read("SELECT id, request FROM runs WHERE key = ?", (key,))
+        rows = self.read("SELECT id, request FROM runs WHERE key = ?", (key,))
         return (rows[0][0], rows[0][1]) if rows else None
 
     def count(self) -> int:
         """Runs in the file."""
-        return int(self._read("SELECT COUNT(*) FROM runs", ())[0][0])
+        return int(self.read("SELECT COUNT(*) FROM runs", ())[0][0])
 
     def expire(self, keep: int, before: float) -> int:
         """Let go of runs that have ended: all but the newest `keep`, and those that ended before a time. How many."""
         ended = "ended_at IS NOT NULL AND state NOT IN ('interrupted', 'needs secrets')"
         sql = f"""SELECT id FROM runs WHERE {ended} AND (ended_at < ? OR number <=
                   (SELECT number FROM runs ORDER BY number DESC LIMIT 1 OFFSET ?))"""  # noqa: S608 - constant
-        ids = self._read(sql, (before, keep))
+        ids = self.read(sql, (before, keep))
         self.write(
             [(f"DELETE FROM {table} = ?", id) for id in ids for table in ("runs WHERE id", "steps WHERE run")]  # noqa: S608
         )
         return len(ids)
 
-    def _read(self, sql: str, values: tuple[object, ...]) -> list[Any]:
+    def read(self, sql: str, values: tuple[object, ...]) -> list[Any]:
+        """All rows of a query."""
         try:
             return self._connection.execute(sql, values).fetchall()
         except sqlite3.Error as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -12,7 +12,9 @@ import trio
 
 from praxis.journal.database import PUT_RUN, PUT_STEP, Database, Write
 from praxis.journal.records import encode
+from praxis.journal.selection import Selected, Selection, select
 from praxis.model.errors import PraxisError
+from praxis.model.plan import RunState
 from praxis.model.run import RunRecord, RunSummary, StepRecord
 from praxis.observe.metrics import Metrics
 
@@ -127,6 +129,11 @@ class Journal:
     async def page(self, limit: int, cursor: str | None) -> list[RunSummary]:
         """From the newest run on, or from the one whose id is the cursor."""
         return await self._do(partial(self._database.runs, limit, cursor))
+
+    async def select(self, selection: Selection, under_way: Mapping[str, RunState]) -> Selected:
+        """Runs, those that changed last first. `under_way` are the states of those that are, which are newer
+        than the journal's. Raises PraxisError("invalid") for a bad cursor."""
+        return await self._do(partial(select, self._database, selection, under_way))
 
     async def interrupted(self) -> list[str]:
         """Ids of runs that were under way when the agent ended."""

@@ -101,6 +101,8 @@ class RunRecord:
     params: Mapping[str, JSON] = attrs.field(factory=dict)
     needs_secrets: tuple[str, ...] = ()
     """Names of the secrets that it was given; they are kept nowhere."""
+    context: str = ""
+    """What its caller groups runs by; "" for none."""
 
     @property
     def result(self) -> Mapping[str, JSON] | None:

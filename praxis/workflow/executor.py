@@ -14,7 +14,7 @@ from praxis.access.principal import Principal
 from praxis.journal.journal import Journal
 from praxis.model.errors import PraxisError
 from praxis.model.peer import PeerId
-from praxis.model.plan import FINAL, Plan, Step
+from praxis.model.plan import FINAL, Plan, RunState, Step
 from praxis.model.run import Problem, RunRecord, RunSummary
 from praxis.model.tool import JSON, CallContext, Tool, ToolRef, ToolResult
 from praxis.observe.events import EventBus
@@ -111,6 +111,16 @@ class Executor:
     def get(self, run_id: str) -> RunRecord:
         """One in memory. Raises PraxisError("not_found")."""
         return self._store.get(run_id).record
+
+    async def wait(self, run_id: str) -> RunRecord:
+        """One in memory, once it has ended. Raises PraxisError("not_found")."""
+        run = self._store.get(run_id)
+        await run.over.wait()
+        return run.record
+
+    def under_way(self) -> dict[str, RunState]:
+        """The states of the runs that have not ended, by id."""
+        return {run.id: run.state for run in self._store.running()}
 
     def list_runs(self, *, limit: int = 50, cursor: str | None = None) -> tuple[list[RunSummary], str | None]:
         """Those in memory."""
@@ -265,6 +275,7 @@ class Executor:
             )
         began = order.created_at or self._clock()
         run = Run(run_id, text, principal.name, planned, routes, began, order.params, order.secrets, order.done)
+        run.context = order.context
         run.state, run.began = "queued", trio.current_time()
         self._store.add(run)
         if order.key is not None:
@@ -275,7 +286,7 @@ class Executor:
         self._open += 1
         try:
             with run.scope, patience:
-                await self._run(run, order.key, digest)
+                await self._run(run, order, digest)
             if patience.cancelled_caught:
                 run.error = Problem("timeout", f"the run took longer than {seconds:g} s")
                 run.state = "failed"
@@ -305,12 +316,14 @@ class Executor:
         if begun or (kept is not None and not order.resumes):
             raise PraxisError("conflict", f"there is a run {run_id!r} already", hint="give each run an id of its own")
 
-    async def _run(self, run: Run, key: str | None, digest: str) -> None:
+    async def _run(self, run: Run, order: Order, digest: str) -> None:
         """Wait for a place, then run."""
         waits = True
         try:
             if self.journal is not None:
-                await self.journal.begin(run.record, run.done.values(), key=key, request=digest)
+                await self.journal.begin(run.record, run.done.values(), key=order.key, request=digest)
+            if order.on_begun is not None:
+                order.on_begun(run.id)
             async with self._places:
                 self._queued -= 1
                 self._running += 1

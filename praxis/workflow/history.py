@@ -9,6 +9,7 @@ import attrs
 import trio
 
 from praxis.access.principal import Principal
+from praxis.journal.selection import Selected, Selection
 from praxis.model.errors import PraxisError
 from praxis.model.plan import FINAL
 from praxis.model.run import RunRecord, RunSummary, StepRecord
@@ -43,6 +44,10 @@ class History:
                 return kept
         return executor.get(run_id)
 
+    async def wait(self, run_id: str) -> RunRecord:
+        """One run, once nothing of it is under way. Raises PraxisError("not_found")."""
+        return await (self._executor.wait(run_id) if self._executor.has(run_id) else self.find(run_id))
+
     async def page(self, *, limit: int = 50, cursor: str | None = None) -> tuple[list[RunSummary], str | None]:
         """Runs from the newest on, and the cursor of the next page. Raises PraxisError("invalid") for a bad cursor."""
         executor = self._executor
@@ -51,6 +56,16 @@ class History:
         kept = await executor.journal.page(limit + 1, cursor)
         shown = [executor.get(run.id).summary if executor.has(run.id) else run for run in kept[:limit]]
         return shown, kept[limit].id if len(kept) > limit else None
+
+    async def select(self, selection: Selection) -> Selected:
+        """Runs of the journal, as they are now. Raises PraxisError("invalid") for a bad cursor."""
+        executor = self._executor
+        if executor.journal is None:
+            raise PraxisError("unavailable", "this agent keeps no journal")
+        found = await executor.journal.select(selection, executor.under_way())
+        now = (executor.get(run.id) if executor.has(run.id) else run for run in found.runs)
+        runs = now if selection.steps else (attrs.evolve(run, steps=()) for run in now)
+        return attrs.evolve(found, runs=tuple(runs))
 
     async def resume(
         self, run_id: str, principal: Principal, *, secrets: Mapping[str, str], repeat: bool = False
@@ -61,6 +76,13 @@ class History:
         ``conflict`` for a run that was not interrupted, and for a step that may have happened; ``invalid`` without the
         secrets that it needs; else as `Executor.execute`.
         """
+        run, order = await self.order_to_resume(run_id, secrets=secrets, repeat=repeat)
+        return await self._executor.execute(run.program, principal, order=order)
+
+    async def order_to_resume(
+        self, run_id: str, *, secrets: Mapping[str, str], repeat: bool = False
+    ) -> tuple[RunRecord, Order]:
+        """A run that was interrupted, and what makes it go on. Raises PraxisError("conflict") as `resume` does."""
         run = await self.find(run_id)
         if run.state not in RESUMABLE:
             hint = f"`praxis runs retry {run_id}` runs it again" if run.state in FINAL else ""
@@ -69,7 +91,7 @@ class History:
         if not repeat:
             await self._check_repeatable(run)
         order = Order(run.params, secrets, run_id=run_id, done=done, resumes=True, created_at=run.created_at)
-        return await self._executor.execute(run.program, principal, order=order)
+        return run, attrs.evolve(order, context=run.context)
 
     async def _check_repeatable(self, run: RunRecord) -> None:
         """Raises PraxisError("conflict") for a step that may have happened, and may not happen twice."""
@@ -102,7 +124,8 @@ class History:
         done: dict[str, StepRecord] = {}
         if from_failed:
             done = {step.id: step for step in run.steps if step.state == "succeeded"}
-        return await self._executor.execute(run.program, principal, order=Order(run.params, secrets, done=done))
+        order = Order(run.params, secrets, done=done, context=run.context)
+        return await self._executor.execute(run.program, principal, order=order)
 
     async def cancel(self, run_id: str) -> RunRecord:
         """Cancel a run, an interrupted one too; returns when all that it had under way is really gone.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import attrs
 
@@ -25,7 +25,8 @@ class Order:
     `runs.timeout`; `key` is an idempotency key: the same order with it is run once. `request` are the words that the
     program was planned of: they tell such orders apart then, since a model may plan the same words in two ways. `done`
     are steps of an earlier run that count as they are; with `resumes` it is the run `run_id` that goes on, which began
-    at `created_at`.
+    at `created_at`. `context` is what its caller groups runs by; `on_begun` is told the run's id once the run is in the
+    journal.
     """
 
     params: Mapping[str, JSON] = attrs.field(factory=dict)
@@ -37,6 +38,8 @@ class Order:
     done: Mapping[str, StepRecord] = attrs.field(factory=dict)
     resumes: bool = False
     created_at: float | None = None
+    context: str = ""
+    on_begun: Callable[[str], None] | None = None
 
 
 def plan_of(text: str) -> Plan:

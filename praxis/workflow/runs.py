@@ -38,6 +38,7 @@ class Run:
     secrets: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     done: Mapping[str, StepRecord] = attrs.field(factory=dict)
     """What steps had come to when the run was interrupted."""
+    context: str = ""
     state: RunState = "running"
     ended_at: float | None = None
     error: Problem | None = None
@@ -70,6 +71,7 @@ class Run:
             error=self.error,
             params=self.params,
             needs_secrets=tuple(sorted(self.plan.secrets())),
+            context=self.context,
         )
 
 

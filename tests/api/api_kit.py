@@ -176,6 +176,7 @@ def services_of(agent: Agent, **changes: Any) -> Services:
         asking=agent.asking,
         history=agent.history,
         cache=agent.executor.cache,
+        background=agent.background,
         bus=agent.bus,
         metrics=Metrics(),
         policy=Policy(Export()),

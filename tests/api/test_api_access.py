@@ -23,6 +23,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "/call": {"tool": "echo"},
     "/p2p/tool": {"peer_id": "px", "tool_name": "echo"},
 }
+LOOKING = {("POST", path) for path in ("/plan", "/", "/a2a/v1", "/a2a/v1/", "/a2a/tasks/get")}
+"""Requests with a body that change nothing, or decide by their method who may send them."""
 
 
 @attrs.frozen(eq=False)
@@ -174,7 +176,7 @@ def test_a_viewer_looks_and_runs_nothing(guarded: Guarded) -> None:
     viewer = guarded.bearer("viewer")
     changing = []
     for method, path in routes(guarded.agent, viewer):
-        if (method, path) in (("POST", "/plan"),) or (method == "GET" and not path.endswith("/entry")):
+        if (method, path) in LOOKING or (method == "GET" and not path.endswith("/entry")):
             assert status(guarded.agent, method, path, viewer) in (200, 404, 415)
         else:
             problem = guarded.agent.ask(method, path, BODIES.get(path), viewer).problem(403, "denied")

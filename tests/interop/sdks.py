@@ -11,18 +11,27 @@ from pathlib import Path
 import pytest
 
 PYTHON = {"1": ("mcp==1.30.0",), "2": ("mcp==2.3.0", "trio")}
+A2A = ("a2a-sdk==1.3.0",)
 TYPESCRIPT = {"1": "@modelcontextprotocol/sdk@1.32.2", "2": "@modelcontextprotocol/client@2.4.0"}
 INSTALL_TIMEOUT = 300.0
 
 
 def python_sdk(major: str) -> Path:
     """An interpreter that has the Python SDK of this major version."""
-    folder = _home() / f"python-{major}"
-    packages = " ".join(PYTHON[major])
-    if not _has(folder, packages):
+    return _interpreter(f"python-{major}", PYTHON[major])
+
+
+def a2a_sdk() -> Path:
+    """An interpreter that has the Python SDK of A2A."""
+    return _interpreter("a2a", A2A)
+
+
+def _interpreter(name: str, packages: tuple[str, ...]) -> Path:
+    folder = _home() / name
+    if not _has(folder, " ".join(packages)):
         _run([sys.executable, "-m", "venv", "--clear", str(folder)])
-        _run([str(folder / "bin/python"), "-m", "pip", "install", "--quiet", *PYTHON[major]])
-        (folder / "installed").write_text(packages)
+        _run([str(folder / "bin/python"), "-m", "pip", "install", "--quiet", *packages])
+        (folder / "installed").write_text(" ".join(packages))
     return folder / "bin/python"
 
 
