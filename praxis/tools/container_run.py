@@ -79,8 +79,10 @@ async def run_container(
         with trio.move_on_after(tool.timeout):
             if archive := pack(tool.secrets, _folders(tool)):
                 await engine.put_archive(name, archive)
-            # Two connections: over one, Podman breaks off what the program says when it ends without reading.
-            async with engine.attach(name, "stdout", "stderr") as said, engine.attach(name, "stdin") as told:
+            # Two connections: over one, Podman breaks off what the program says when it ends without reading. What it
+            # says comes over both, since Podman waits for ever for a connection that takes none of it.
+            streams = "stdout", "stderr"
+            async with engine.attach(name, *streams) as said, engine.attach(name, "stdin", *streams) as told:
                 status = await _converse(engine, name, said, told, stdin, output)
             artifacts = await _artifacts(engine, name, tool)
             why = f"killed, as a program is that needs more than its memory of {tool.memory}" * (status == KILLED)
@@ -162,6 +164,7 @@ async def _converse(
     status: int | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_feed, told, stdin)
+        nursery.start_soon(_drain, told)
         async with trio.open_nursery() as reader:
             reader.start_soon(_read, said, output, trouble, nursery.cancel_scope)
             try:
@@ -181,6 +184,12 @@ async def _feed(line: Upgraded, content: bytes) -> None:
     with suppress(trio.BrokenResourceError, trio.ClosedResourceError):  # it need not read what it does not want
         await line.stream.send_all(content)
         await line.stream.send_eof()
+
+
+async def _drain(line: Upgraded) -> None:
+    with suppress(HttpError, trio.ClosedResourceError):
+        while await line.receive():
+            pass
 
 
 async def _read(line: Upgraded, output: ProgramOutput, trouble: _Trouble, conversation: trio.CancelScope) -> None:

@@ -109,7 +109,7 @@ class FakeEngine:
         if asked.verb in self.silent:
             await trio.sleep_forever()
         if asked.verb == "attach" and "attach" not in self.answers:
-            await self._attach(stream, state)
+            await self._attach(stream, state, stdin="stdin" in asked.query)
             return False
         status, answer = self.answers.get(asked.verb) or await self._usual(asked)
         content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
@@ -145,13 +145,17 @@ class FakeEngine:
                 return 204, b""
         return 200, {}
 
-    async def _attach(self, stream: trio.SocketStream, state: h11.Connection) -> None:
+    async def _attach(self, stream: trio.SocketStream, state: h11.Connection, *, stdin: bool) -> None:
         headers = [("Connection", "Upgrade"), ("Upgrade", "tcp")]
         answer = state.send(h11.InformationalResponse(status_code=101, headers=headers)) or b""
-        await stream.send_all(answer + self.output)  # in one piece: a client must not lose what comes with the answer
-        while piece := await stream.receive_some(65536):
-            self.stdin += piece
-        self.ended.set()
+        # In one piece: a client must not lose what comes with the answer.
+        await stream.send_all(answer + self.output)
+        if stdin:
+            while piece := await stream.receive_some(65536):
+                self.stdin += piece
+            self.ended.set()
+        else:
+            await self.ended.wait()
 
 
 @asynccontextmanager
