@@ -189,6 +189,7 @@ class Agent:
             addresses=self._addresses,
             logs=logs,
             discovery_trouble=lambda: self.member.discovery_trouble,
+            journal_trouble=lambda: self.execution.journal.trouble,
         )
         register_gauges(self.metrics, self._status, name=config.agent.name, bus=self.bus)
         sources = Sources(config.agent.name, self.registry, self.peers, self.executor, self._policy)

@@ -41,6 +41,7 @@ class Status:
         services: Mapping[str, SupervisedService],
         addresses: Mapping[str, tuple[str, int]],
         discovery_trouble: Callable[[], str],
+        journal_trouble: Callable[[], str],
         logs: Logs | None = None,
     ) -> None:
         self.draining = False
@@ -55,6 +56,7 @@ class Status:
         self._services = services
         self._addresses = addresses
         self._discovery_trouble = discovery_trouble
+        self._journal_trouble = journal_trouble
         self._started = time.monotonic()
 
     def card(self) -> AgentCard:
@@ -109,6 +111,8 @@ class Status:
                 checks[f"source {source.name}"] = Check("degraded", source.reason, _remedy(source))
             else:
                 checks[f"source {source.name}"] = Check("healthy")
+        if trouble := self._journal_trouble():
+            checks["journal"] = Check("degraded", trouble, "no run begins until the state directory can be written")
         if self.logs is not None and (lost := self.logs.file_trouble) is not None:
             checks["log file"] = _log_file(lost)
         if (left := self.certificate_left()) is not None:

@@ -83,7 +83,12 @@ def routes(services: Services, rpc: Rpc) -> list[Route]:
         )
         if "request" in body:
             return Answer.of(run_json(await asking.run(body["request"], call.caller, order)))
-        return Answer.of(run_json(await executor.execute(program_of(body), call.caller, order=order)))
+        program = program_of(body)
+        if order.key is None:
+            return Answer.of(run_json(await executor.execute(program, call.caller, order=order)))
+        # Who gives a key may lose the connection and ask again: the run is the agent's, not the connection's.
+        begun = await services.background.start(program, call.caller, order)
+        return Answer.of(run_json(await services.history.wait(begun)))
 
     async def plan(call: Call) -> Answer:
         body: dict[str, Any] = call.body

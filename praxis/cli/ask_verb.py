@@ -13,6 +13,7 @@ from praxis.cli.run_verbs import given, param_option, secret_option
 
 def add_ask_verb(made: argparse.ArgumentParser) -> None:
     """The options of `praxis ask`."""
+    made.set_defaults(runs=True)
     made.add_argument("program", metavar="WORDS", help="what is to be done, or - to read it from standard input")
     made.add_argument("--plan", action="store_true", help="only show the plan, and run nothing")
     made.add_argument("--key", metavar="KEY", help="an idempotency key: the same run with it is made once")

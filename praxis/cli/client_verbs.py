@@ -18,6 +18,8 @@ STATUS_TIMEOUT = 10.0
 """Seconds for what an agent answers from what it knows."""
 PLUGIN_CODES = {"OK": 0, "WARNING": 1, "CRITICAL": 2, "UNKNOWN": 3}
 """The words and codes of monitoring plugins."""
+MAX_INPUT = 4 * 1024 * 1024
+"""Bytes of a program or graph from standard input: no agent takes a longer request."""
 LAST_WORDS = 15.0
 """Seconds that an agent has, after a run's deadline, to end what runs elsewhere and to say so."""
 
@@ -189,6 +191,10 @@ def _tell_failure(run: dict[str, Any], tool: str = "") -> int:
     error = run.get("error") or {}
     where = f"{error['where']}: " if error.get("where") else ""
     text = f"{where}{error.get('detail', '')}" + (f" ({error['hint']})" if error.get("hint") else "")
+    if run["status"] in ("interrupted", "needs secrets"):
+        text = f"`praxis runs resume {run['run_id']}` goes on with it"
+    elif run["status"] == "cancelled" and not text:
+        text = f"`praxis runs retry {run['run_id']}` runs it again"
     say(f"run {run['run_id']} {run['status']}: {_without_place(text, tool) if tool else text}")
     return TIMED_OUT if error.get("code") == "timeout" else FAILED
 
@@ -290,7 +296,10 @@ def program(options: argparse.Namespace) -> str:
     if options.program != "-":
         return str(options.program)
     try:
-        return sys.stdin.buffer.read().decode()
+        content = sys.stdin.buffer.read(MAX_INPUT + 1)
+        if len(content) > MAX_INPUT:
+            raise CommandError(USAGE, f"the program has more than {MAX_INPUT} bytes")
+        return content.decode()
     except UnicodeDecodeError as error:
         raise CommandError(USAGE, f"the program is not UTF-8 text: byte {error.start + 1}") from None
 

@@ -36,6 +36,7 @@ def _flush() -> None:
 
 
 def _answer(arguments: Sequence[str]) -> int:
+    options: argparse.Namespace | None = None
     try:
         options = parse(arguments)
         # Of verbs that ask an agent; those that start one deal with signals themselves.
@@ -48,11 +49,20 @@ def _answer(arguments: Sequence[str]) -> int:
         say(str(error))
         return error.code
     except _TerminatedError:
-        say("terminated; what the agent ran for it is cancelled")
+        say(f"terminated{_consequence(options)}")
         return TERMINATED
     except KeyboardInterrupt:
-        say("interrupted; what the agent ran for it is cancelled")
+        say(f"interrupted{_consequence(options)}")
         return INTERRUPTED
+
+
+def _consequence(options: argparse.Namespace | None) -> str:
+    """What the end of a command means for the agent."""
+    if not getattr(options, "runs", False):
+        return ""
+    if getattr(options, "key", None) is not None:
+        return "; what the agent runs for it goes on, and `praxis runs cancel` ends it"
+    return "; what the agent ran for it is cancelled"
 
 
 class _TerminatedError(BaseException):
@@ -164,10 +174,12 @@ def make_parser() -> argparse.ArgumentParser:
     made.add_argument("--url", metavar="unix:PATH", help="its socket (default $PRAXIS_URL, else the local one)")
 
     made = verb("call", "call one tool", ask.call, client=True)
+    made.set_defaults(runs=True)
     made.add_argument("tool", help="NAME, SOURCE/NAME, AGENT:NAME or AGENT:SOURCE/NAME")
     made.add_argument("arguments", nargs="*", metavar="k=v", help="arguments; the tool's schema gives them their type")
 
     made = verb("exec", "run a program", ask.execute, client=True)
+    made.set_defaults(runs=True)
     made.add_argument("program", help="the program or the JSON of a graph, or - to read it from standard input")
     made.add_argument("--key", metavar="KEY", help="an idempotency key: the same run with it is made once")
     param_option(made)

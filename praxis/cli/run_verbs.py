@@ -38,9 +38,11 @@ def add_runs_verb(made: argparse.ArgumentParser) -> None:
     logs.add_argument("-f", "--follow", action="store_true", help="until it has ended")
     action("cancel", "cancel a run; returns when all that it had under way is gone", cancel)
     again = action("retry", "run the program of an ended run again, as a new run", retry)
+    again.set_defaults(runs=True)
     again.add_argument("--from-failed", action="store_true", help="steps that succeeded count as they are")
     secret_option(again)
     on = action("resume", "go on with a run that the end of the agent has interrupted", resume)
+    on.set_defaults(runs=True)
     on.add_argument(
         "--repeat", action="store_true", help="make a step that was under way again, whatever its tool says"
     )

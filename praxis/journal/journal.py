@@ -24,6 +24,8 @@ T = TypeVar("T")
 FILE = "runs.db"
 SWEEP = 60.0
 """Seconds between two looks at what has been kept long enough; after the end of a run there is one sooner."""
+MAX_UNKEPT = 1000
+"""Ends of runs that wait for a disk with room: as many as are kept by default."""
 SWEEP_PAUSE = 1.0
 """Seconds between two of these."""
 
@@ -46,6 +48,8 @@ class Journal:
         self._there = trio.Event()
         self._ended = trio.Event()
         self._failure: PraxisError | None = None
+        self._unkept: dict[str, tuple[Write, ...]] = {}
+        """Ends of runs that could not be written yet, by run, the latest MAX_UNKEPT."""
         self._writing = metrics.counter("praxis_journal_writes_total", "Records written to the journal.")
         self._commits = metrics.counter("praxis_journal_commits_total", "Transactions of the journal.")
         metrics.gauge("praxis_journal_waiting", "Writes that wait for the journal.", lambda: float(len(self._waiting)))
@@ -76,8 +80,9 @@ class Journal:
         try:
             await self._do(partial(self._database.write, writes))
         except PraxisError as error:
+            if self._failure is None or str(error) != str(self._failure):  # once, not each second
+                logger.error("%s", error)
             self._failure = error
-            logger.error("%s", error)
         else:
             self._failure = None
             self._writing.inc(len(writes))
@@ -104,19 +109,39 @@ class Journal:
 
     async def end(self, run: RunRecord, steps: Iterable[StepRecord]) -> None:
         """Keep a run as it is now, and those of its steps that have not been kept as they are."""
-        await self._write(_run(run), *(_step(run.id, step) for step in steps))
-        self._ended.set()
+        writes = (_run(run), *(_step(run.id, step) for step in steps))
+        try:
+            await self._write(*writes)
+        except PraxisError:
+            self._unkept[run.id] = writes
+            if len(self._unkept) > MAX_UNKEPT:
+                del self._unkept[next(iter(self._unkept))]
+            raise
+        finally:
+            self._ended.set()
+
+    @property
+    def trouble(self) -> str:
+        """Why the last write failed; "" when it did not."""
+        return str(self._failure) if self._failure is not None else ""
+
+    async def _catch_up(self) -> None:
+        """Write the ends that are missing: a run that has been told to have ended may not come back."""
+        for run_id, writes in list(self._unkept.items()):
+            await self._write(*writes)
+            self._unkept.pop(run_id, None)
 
     async def _sweep(self) -> None:
         while True:
             try:
+                await self._catch_up()
                 gone = await self._do(partial(self._database.expire, self._keep, self._clock() - self._age))
                 if gone:
                     logger.debug("%d runs were kept long enough", gone)
             except PraxisError as error:
                 logger.error("%s", error)
             await trio.sleep(SWEEP_PAUSE)
-            with trio.move_on_after(SWEEP):
+            with trio.move_on_after(SWEEP_PAUSE if self._unkept else SWEEP):
                 await self._ended.wait()
             self._ended = trio.Event()
 

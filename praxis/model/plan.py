@@ -191,6 +191,17 @@ class Plan:
                 return step
         raise KeyError(id)
 
+    def references(self) -> Iterator[Reference]:
+        """Everything that its nodes refer to, those in blocks too."""
+        waiting: list[Node] = [*reversed(self.steps)]
+        while waiting:
+            node = waiting.pop()
+            yield from node.references()
+            if isinstance(node, Each):
+                waiting += reversed(node.body)
+            elif isinstance(node, Choice):
+                waiting += reversed((*node.then, *node.otherwise))
+
     def secrets(self) -> frozenset[str]:
         """Names of the secrets that its calls refer to."""
         references = (reference for step in self.calls() for reference in step.references())

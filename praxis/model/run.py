@@ -80,6 +80,8 @@ class StepRecord:
     """Those before the last one."""
     cached: bool = False
     """True when the result is one that an earlier step has got."""
+    masked: bool = False
+    """True when a secret was taken out of the result: it is not what later steps have got."""
     place: tuple[int, ...] = ()
     """Where it stands in the program: indexes of the block, of its round, and in there. Steps of a run are in this
     order."""

@@ -29,7 +29,8 @@ class Background:
             await trio.sleep_forever()
 
     async def start(self, text: str, principal: Principal, order: Order) -> str:
-        """Start a program and return its run's id once that is in the journal; from then on it ends by itself.
+        """Start a program and return its run's id once that is in the journal; from then on it ends by itself. With the
+        order's key it may be a run that has begun, or ended, before.
 
         Raises PraxisError as `Executor.execute` does, when nothing could begin; being cancelled before that leaves
         nothing behind.
@@ -50,7 +51,10 @@ class Background:
             task_status.started(run_id)
 
         try:
-            await self._executor.execute(text, principal, order=attrs.evolve(order, on_begun=on_begun))
+            record = await self._executor.execute(text, principal, order=attrs.evolve(order, on_begun=on_begun))
+            if not begun and order.key is not None:  # it was begun before, with this key
+                task_status.started(record.id)
+                begun = True
         except Exception:
             if not begun:
                 raise

@@ -182,6 +182,8 @@ class Conductor:
         if result.cached:
             run.steps[turn.id] = attrs.evolve(run.steps[turn.id], cached=True)
         shown = run.secrecy.hide(result.value)
+        if shown != result.value:
+            run.steps[turn.id] = attrs.evolve(run.steps[turn.id], masked=True)
         if result.is_error:
             detail = result.text[:MAX_DETAIL] or "the tool says that it failed"
             return None, shown, self._hidden(Problem("tool_error", detail))

@@ -87,25 +87,27 @@ class History:
         if run.state not in RESUMABLE:
             hint = f"`praxis runs retry {run_id}` runs it again" if run.state in FINAL else ""
             raise PraxisError("conflict", f"run {run_id} was not interrupted: it is {run.state}", hint=hint)
-        done = {step.id: step for step in run.steps if step.state in ("succeeded", "failed")}
+        done = {step.id: step for step in run.steps if _is_usable(step) or step.state == "failed"}
         if not repeat:
             await self._check_repeatable(run)
         order = Order(run.params, secrets, run_id=run_id, done=done, resumes=True, created_at=run.created_at)
         return run, attrs.evolve(order, context=run.context)
 
     async def _check_repeatable(self, run: RunRecord) -> None:
-        """Raises PraxisError("conflict") for a step that may have happened, and may not happen twice."""
+        """Raises PraxisError("conflict") for a step that would have to be made again, and may not happen twice."""
         steps = {step.id: step for step in plan_of(run.program).calls()}
         for record in run.steps:
-            if record.state not in ("interrupted", "running"):
+            if _is_usable(record) or record.state not in ("succeeded", "interrupted", "running"):
                 continue
             ref = ToolRef.parse(steps[record.id.partition("[")[0]].tool)
             await self._catalog.prepare((ref,))
             if not self._catalog.route(ref).candidates[0].tool.idempotent:
+                why = "was under way when the agent ended; whether it happened is not known"
+                if record.masked:
+                    why = "has a result with a secret in it, which is kept nowhere, and later steps may need it"
                 raise PraxisError(
                     "conflict",
-                    f"step {record.id} ({record.tool}) was under way when the agent ended; whether it happened is not "
-                    "known, and its tool does not say that twice is the same as once",
+                    f"step {record.id} ({record.tool}) {why}, and its tool does not say that twice is the same as once",
                     hint=f"`praxis runs resume {run.id} --repeat` makes it again",
                     data={"step": record.id},
                 )
@@ -113,7 +115,8 @@ class History:
     async def retry(
         self, run_id: str, principal: Principal, *, secrets: Mapping[str, str], from_failed: bool = False
     ) -> RunRecord:
-        """Run the program of an ended run again, as a new run; with `from_failed` the steps that succeeded count.
+        """Run the program of an ended run again, as a new run; with `from_failed` the steps that succeeded count,
+        save those whose results had a secret in them.
 
         Raises PraxisError: ``conflict`` while it has not ended; else as `Executor.execute`.
         """
@@ -123,7 +126,7 @@ class History:
             raise PraxisError("conflict", f"run {run_id} has not ended: it is {run.state}", hint=hint)
         done: dict[str, StepRecord] = {}
         if from_failed:
-            done = {step.id: step for step in run.steps if step.state == "succeeded"}
+            done = {step.id: step for step in run.steps if _is_usable(step)}
         order = Order(run.params, secrets, done=done, context=run.context)
         return await self._executor.execute(run.program, principal, order=order)
 
@@ -170,3 +173,8 @@ class History:
             else:
                 logger.info("run %s went on, and has ended: %s", run_id, ended.state)
                 return
+
+
+def _is_usable(step: StepRecord) -> bool:
+    """Whether what is kept of a step is all that later ones can ask of it: not where a secret was taken out."""
+    return step.state == "succeeded" and not (step.masked and (step.bind is not None or len(step.place) > 1))

@@ -10,11 +10,12 @@ import attrs
 
 from praxis.dsl.parser import parse
 from praxis.model.errors import PraxisError
-from praxis.model.plan import Plan
+from praxis.model.plan import PARAMS, Plan
 from praxis.model.run import StepRecord
 from praxis.model.tool import JSON
 from praxis.workflow.graph import graph_of, plan_of_graph
 from praxis.workflow.planner import plan
+from praxis.workflow.secrecy import check_secrets
 
 
 @attrs.frozen
@@ -57,6 +58,12 @@ def given_params(planned: Plan, order: Order) -> dict[str, JSON]:
             where = f"line {parameter.line}, column {parameter.column}"
             hint = f'"params": {{"{parameter.name}": ...}} or --param {parameter.name}=...'
             raise PraxisError("invalid", f"the run needs the param {parameter.name!r}", where=where, hint=hint)
+    for reference in planned.references():
+        if reference.name == PARAMS and reference.path[0] not in params:
+            where = f"line {reference.line}, column {reference.column}" if reference.line else ""
+            hint = f'"params": {{"{reference.path[0]}": ...}} or --param {reference.path[0]}=...'
+            raise PraxisError("invalid", f"the run needs the param {reference.path[0]!r}", where=where, hint=hint)
+    check_secrets(order.secrets)
     missing = sorted(planned.secrets() - order.secrets.keys())
     if missing:
         hint = f'"secrets": {{"{missing[0]}": ...}} or --secret {missing[0]}'

@@ -20,7 +20,8 @@ from praxis.model.tool import JSON
 from praxis.workflow.values import elements, holds
 
 MAX_CALLS = 10_000
-"""Calls of one run, those of every round of a FOREACH counted: as many as a program may have."""
+"""Calls of one run, those of every round of a FOREACH counted, and a round that makes none as one: as many as a program
+may have. It also bounds what happens here before anybody else gets a turn."""
 
 Values = ChainMap[str, JSON]
 
@@ -87,6 +88,7 @@ class Schedule:
 
     Attributes:
         failed: the first error that ends the run without success.
+        calls: that have been added so far.
     """
 
     def __init__(
@@ -104,7 +106,7 @@ class Schedule:
         self._plan = plan
         self._on_added = on_added
         self._on_left_out = on_left_out
-        self._calls = 0
+        self.calls = 0
         self._shapes: dict[int, _Shape] = {}
         self._begun: deque[tuple[_Level, Node]] = deque()
         self._turns: deque[Turn] = deque()
@@ -153,9 +155,9 @@ class Schedule:
         shape = self._shapes.get(id(nodes))
         if shape is None:
             shape = self._shapes[id(nodes)] = _Shape.of(nodes)
-        self._calls += shape.calls
-        if self._calls > MAX_CALLS:
-            raise PraxisError("too_large", f"the run has more than {MAX_CALLS} calls", hint="split the list")
+        self.calls += max(shape.calls, 1)
+        if self.calls > MAX_CALLS:
+            raise _too_large(MAX_CALLS)
         level = _Level(shape, values, suffix, on_done, dict(shape.waits), len(nodes), place)
         for index, node in enumerate(nodes):
             if isinstance(node, Step):
@@ -221,6 +223,12 @@ class Schedule:
             done(None)
 
 
+def _too_large(calls: int) -> PraxisError:
+    rounds = "a FOREACH that has so many rounds" if calls == MAX_CALLS else f"a list of {calls}"
+    hint = "split the list, or let one call go through it"
+    return PraxisError("too_large", f"the run has more than {MAX_CALLS} calls, with {rounds}", hint=hint)
+
+
 class _Rounds:
     """The rounds of a FOREACH, so many at a time."""
 
@@ -230,6 +238,8 @@ class _Rounds:
         self._level = level
         self._node = node
         self._elements = elements(node.source, level.values)
+        if schedule.calls + len(self._elements) > MAX_CALLS:
+            raise _too_large(len(self._elements))
         self._results: list[Any] = [None] * len(self._elements)
         self._begun = self._ended = 0
 

@@ -143,7 +143,7 @@ def test_the_query_may_name_the_version(agent: Served) -> None:
     [
         ({"dsl": "CALL echo --n ${params.n}", "params": {"n": "5"}},),
         ("CALL echo --n ${params.n}", {"params": {"n": "5"}}),
-        ("CALL echo --n ${secrets.n}", {"secrets": {"n": "5"}, "timeout": 5}),
+        ("CALL echo --n ${secrets.n}", {"secrets": {"n": "5555"}, "timeout": 5}),
         ({"nodes": [{"id": "a", "tool": "echo", "args": {"n": "5"}}], "edges": []},),
         (json.dumps({"nodes": [{"id": "a", "tool": "echo", "args": {"n": "5"}}], "edges": []}),),
         ("# a comment", "CALL echo --n 5"),
@@ -393,7 +393,7 @@ def test_a_task_that_needs_its_secrets_goes_on_with_them(agent: Served) -> None:
     task = result(agent, "GetTask", id=run.id)
     assert task["status"]["state"] == "TASK_STATE_INPUT_REQUIRED"
     assert "pin" in task["status"]["message"]["parts"][0]["text"]
-    others: tuple[Any, ...] = (("CALL echo",), ({"secrets": {"pin": "1"}, "params": {}},), ({"secrets": {}},))
+    others: tuple[Any, ...] = (("CALL echo",), ({"secrets": {"pin": "1111"}, "params": {}},), ({"secrets": {}},))
     for parts in others:
         refusal(agent, "SendMessage", INVALID_PARAMS, **said(*parts, taskId=run.id))
     done = result(agent, "SendMessage", **said({"secrets": {"pin": "1234"}}, taskId=run.id))["task"]
@@ -552,7 +552,7 @@ async def test_words_are_for_the_planner(tmp_path: Path) -> None:
     async with connected(tmp_path, 1) as (one,):
         endpoint = A2aEndpoint(services_of(one.agent, asking=Model()))
         call = Call(Principal("local", "ann"), None, {}, {}, {"A2A-Version": "1.0"}.get)
-        sent = request("SendMessage", said(" list all\n", {"params": {"p": 1}, "secrets": {"s": "x"}}))
+        sent = request("SendMessage", said(" list all\n", {"params": {"p": 1}, "secrets": {"s": "xxxx"}}))
         answer = await endpoint.rpc(call, sent)
         assert isinstance(answer.body, bytes)
         task = json.loads(answer.body)["result"]["task"]

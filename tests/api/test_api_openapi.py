@@ -31,7 +31,7 @@ GET /runs, GET /runs/{id}, GET /runs/{id}/events, DELETE /runs/{id}, GET /events
 """What the contract names and this version has."""
 
 REQUESTS: dict[str, dict[str, Any]] = {
-    "POST /execute": {"dsl": "CALL echo", "timeout": 5, "params": {"a": 1}, "secrets": {"b": "c"}},
+    "POST /execute": {"dsl": "CALL echo", "timeout": 5, "params": {"a": 1}, "secrets": {"b": "cccc"}},
     "POST /": {"jsonrpc": "2.0", "id": 1, "method": "tasks/get", "params": {"id": "x"}},
     "POST /a2a/v1": {"jsonrpc": "2.0", "id": "1", "method": "tasks/get"},
     "POST /a2a/v1/": {"jsonrpc": "2.0", "id": "1", "method": "tasks/get"},
@@ -40,7 +40,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
     },
     "POST /a2a/tasks/get": {"id": "x"},
     "POST /plan": {"nodes": [{"id": "a", "tool": "echo"}], "edges": []},
-    "POST /runs/{id}/resume": {"secrets": {"a": "b"}, "repeat": True},
+    "POST /runs/{id}/resume": {"secrets": {"a": "bbbb"}, "repeat": True},
     "POST /runs/{id}/retry": {"from_failed": True},
     "POST /call": {"tool": "echo", "arguments": {"a": [1, None]}},
     "POST /p2p/tool": {"peer_id": "px", "tool_name": "echo", "args": {}},

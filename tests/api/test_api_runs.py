@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import attrs
 import pytest
+import trio
 
 from praxis.api.records import run_json
 from praxis.config.schema import Config, Retention, Runs
@@ -164,3 +165,20 @@ def test_an_error_with_much_in_it_is_shown_whole() -> None:
     value = run_json(RunRecord("r", "failed", "ann", "CALL x", (step,), 1.0, 2.0, problem))
     expected = {"code": "invalid", "detail": "no", "hint": "do", "where": "there", "data": {"deep": deep}}
     assert (value["error"] == expected) and (value["steps"][0]["error"] == expected)
+
+
+def test_a_run_with_a_key_goes_on_without_its_connection(agent: Served) -> None:
+    headers = {"Idempotency-Key": "lost"}
+    with agent.connection() as connection:
+        body = json.dumps({"dsl": "CALL hold --kept true"})
+        connection.request("POST", "/execute", body, {"Content-Type": "application/json", **headers})
+        assert agent.hand.started.acquire(timeout=PATIENCE)
+    assert agent.get("/runs?limit=1").json["runs"][0]["status"] == "running"
+    agent.do(agent.hand.go.set)
+    try:
+        run = agent.ask("POST", "/execute", {"dsl": "CALL hold --kept true"}, headers).json
+        assert run["status"] == "succeeded"
+        assert agent.ask("POST", "/execute", {"dsl": "CALL hold --kept true"}, headers).json == run
+        assert agent.hand.ended.acquire(timeout=PATIENCE)
+    finally:
+        agent.do(setattr, agent.hand, "go", trio.Event())

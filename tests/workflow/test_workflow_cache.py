@@ -72,7 +72,7 @@ async def test_errors_and_runs_with_secrets_are_not_kept() -> None:
     await here.run("CALL x 1")
     tool.fails = False
     for _ in range(2):
-        await here.run("CALL x ${secrets.n}", order=Order(secrets={"n": "1"}))
+        await here.run("CALL x ${secrets.n}", order=Order(secrets={"n": "1111"}))
     assert tool.calls == 3
     await here.run("CALL x 1")
     assert tool.calls == 4, "nor do they look"

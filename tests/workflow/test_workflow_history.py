@@ -148,18 +148,18 @@ async def test_runs_go_on_by_themselves_as_far_as_they_can(tmp_path: Path, caplo
 
 async def test_a_run_that_needs_secrets_waits_for_them(tmp_path: Path) -> None:
     program = "CALL tape 1\nCALL tape ${secrets.k}"
-    await killed(tmp_path, Tape(stop_at=1), program, secrets={"k": "5"})
+    await killed(tmp_path, Tape(stop_at=1), program, secrets={"k": "5555"})
     text = b"".join([await path.read_bytes() async for path in _files(tmp_path)])
     assert b"secrets.k" in text
-    assert b'"5"' not in text
+    assert b"5555" not in text
     tape = Tape()
     async with life(tmp_path, annotations=IDEMPOTENT, me_tape=tape) as it:
         await it.history.resume_all()
         assert (await it.history.find("r")).state == "needs secrets"
         with pytest.raises(PraxisError, match="needs secrets: k"):
             await it.history.resume("r", ANN, secrets={})
-        assert (await it.history.resume("r", ANN, secrets={"k": "7"})).state == "succeeded"
-        assert tape.written == [1, 7]
+        assert (await it.history.resume("r", ANN, secrets={"k": "7777"})).state == "succeeded"
+        assert tape.written == [1, 7777]
 
 
 async def _files(path: Path) -> AsyncIterator[trio.Path]:
@@ -334,3 +334,46 @@ async def test_what_the_journal_cannot_keep_has_not_happened(tmp_path: Path, mon
         record = await it.here.run("CALL tape 1\nCALL tape 2")
         assert record.error is not None
         assert (record.state, record.error.code, tape.written) == ("failed", "unavailable", [])
+
+
+async def test_what_a_secret_was_taken_out_of_is_made_again_and_never_passed_on(tmp_path: Path) -> None:
+    got: list[Any] = []
+
+    async def login(arguments: dict[str, Any]) -> ToolResult:
+        await trio.lowlevel.checkpoint()
+        got.append(arguments["n"])
+        return ToolResult.of_text("", structured={"token": "very-secret"}, is_error=len(got) == 2)
+
+    schema = {"type": "object", "properties": {"n": {"type": "string"}}}
+    program = "CALL login ${secrets.s} -> r\nCALL login ${r.token}"
+    async with life(tmp_path, me_login=login, annotations={}) as it:
+        it.here.network.view = setting(me_login=login, schema=schema).network.view
+        first = await it.here.run(program, order=Order(secrets={"s": "very-secret"}))
+        assert (first.state, first.steps[0].masked) == ("failed", True)
+        again = await it.history.retry(first.id, ANN, secrets={"s": "very-secret"}, from_failed=True)
+        assert again.state == "succeeded"
+        assert got == ["very-secret"] * 4, "both calls again, with the secret itself"
+
+
+async def test_the_end_of_a_run_is_written_when_there_is_room_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tape = Tape()
+    async with life(tmp_path, me_tape=tape) as it:
+        database = it.journal._database
+        write, full = database.write, True
+
+        def limited(writes: Any) -> None:
+            if full and any("succeeded" in str(values) for _, values in writes):
+                raise PraxisError("unavailable", "the journal cannot be used: database or disk is full")
+            write(writes)
+
+        monkeypatch.setattr(database, "write", limited)
+        record = await it.here.run("CALL tape 1", run_id="r")
+        assert record.state == "failed"
+        full = False
+        with trio.fail_after(10):
+            while (await it.journal.find("r") or record).state != "failed" or it.journal.trouble:  # noqa: ASYNC110
+                await trio.sleep(0.05)
+    async with life(tmp_path, me_tape=tape) as it:
+        assert (await it.history.find("r")).state == "failed"

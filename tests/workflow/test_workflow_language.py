@@ -364,3 +364,66 @@ async def test_the_same_order_with_one_key_is_run_once(autojump_clock: MockClock
             await here.run("CALL x 1", order=Order(key="k"))
     assert records[0] == records[1]
     assert len(x.asked) == 1
+
+
+# -- bounds and secrets that a hostile user found ----------------------------------------------------
+
+
+async def test_rounds_without_calls_are_bounded_too() -> None:
+    order = Order({"l": list(range(9000))})
+    text = "FOREACH a IN ${params.l} { FOREACH b IN ${params.l} { IF ${a} == no { CALL never } } }"
+    record = await at(me_never=Hand()).run(text, order=order)
+    assert record.error is not None
+    assert (record.state, record.error.code) == ("failed", "too_large")
+
+
+async def test_a_list_that_is_too_long_fails_before_its_first_round() -> None:
+    each = Hand()
+    record = await at(me_each=each).run("FOREACH a IN ${params.l} { CALL each }", order=Order({"l": [0] * 10_001}))
+    assert record.error is not None
+    assert "a list of 10001" in record.error.detail
+    assert each.asked == []
+
+
+PEM = "-----BEGIN KEY-----\nMIIBsomething\n-----END KEY-----\n"
+
+
+@pytest.mark.parametrize("secret", [PEM, 'quo"te\\back', "zeile\u2028zwei", "äöü-geheim"])
+async def test_a_secret_is_hidden_in_the_forms_that_programs_write(secret: str) -> None:
+    async def cat(arguments: dict[str, Any]) -> ToolResult:
+        await trio.lowlevel.checkpoint()
+        inner = json.dumps(arguments)
+        said = f"{inner} {json.dumps(arguments, ensure_ascii=False)} {json.dumps(inner)} {arguments!r}"
+        return ToolResult.of_text(said, structured={"said": said}, is_error=True)
+
+    here = setting(me_cat=cat, schema={"type": "object", "properties": {"n": {"type": "string"}}})
+    record = await here.run("CALL cat ${secrets.s}", order=Order(secrets={"s": secret}))
+    shown = repr(record) + json.dumps(record.steps[0].result)
+    for part in ("MIIB", "quo", "zeile", "geheim"):
+        assert part not in shown
+
+
+async def test_a_secret_changes_no_keys_and_no_kinds_of_content() -> None:
+    x = Hand(["text"])
+    record = await at(me_x=x).run("CALL x", order=Order(secrets={"unused": "text", "other": "content"}))
+    assert record.steps[0].result == {
+        "content": [{"type": "text", "text": ""}],
+        "isError": False,
+        "structuredContent": {"v": "***"},
+    }
+
+
+async def test_a_secret_that_is_too_short_to_hide_is_refused() -> None:
+    error = await setting(me_x=Hand()).refusal("CALL x", order=Order(secrets={"pin": "123"}))
+    assert (error.code, error.where) == ("invalid", "secrets.pin")
+
+
+@pytest.mark.parametrize(
+    "text", ["CALL x ${params.a}", "IF ${params.a} { CALL x }", "FOREACH f IN ${params.a} { CALL x }"]
+)
+async def test_a_param_that_is_missing_is_told_before_anything_runs(text: str) -> None:
+    x = Hand()
+    error = await at(me_x=x).refusal(f"CALL x 1\n{text}", order=Order({"b": 1}))
+    assert "needs the param 'a'" in error.detail
+    assert error.where.startswith("line 2")
+    assert x.asked == []

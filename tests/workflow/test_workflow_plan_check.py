@@ -200,7 +200,7 @@ def test_what_has_no_problem_is_taken_and_nothing_else_is_raised(nodes: Any, pai
         found = await plan_problems(read_plan(program), at.network, params=["boss"], secrets=["x"])
         try:
             steps = await at.executor.preview(program)
-            given_params(plan_of(program), Order({"boss": 1}, {"x": "y"}))
+            given_params(plan_of(program), Order({"boss": 1}, {"x": "yyyy"}))
         except PraxisError:
             assert found
         else:
