@@ -149,10 +149,10 @@ def test_logs_can_be_followed_until_somebody_cancels(praxis: Praxis, ask: Praxis
             "s2  agent-2:wait  cancelled",
             f"run {run_id} is cancelled",
         ]
-        cancelled = f"praxis: run {run_id} cancelled: `praxis runs retry {run_id}` runs it again\n"
-        assert (following.returncode, err) == (FAILED, cancelled)
+        ended = f"praxis: run {run_id} cancelled: `praxis runs retry {run_id}` runs it again\n"
+        assert (following.returncode, err) == (FAILED, ended)
         out, err = waiting.communicate(timeout=PATIENCE)
-    assert (waiting.returncode, err) == (FAILED, cancelled)
+    assert (waiting.returncode, err) == (FAILED, ended)
     again = runs(praxis, network, "cancel", run_id)
     assert (again.code, again.out) == (FAILED, "")
     assert again.err == f"praxis: run {run_id} has ended already: cancelled\n"
