@@ -134,7 +134,7 @@ async def look(client, streaming, card):
         await refusal(client.cancel_task(pb.CancelTaskRequest(id=napper.id))),
         await refusal(streaming.subscribe(pb.SubscribeToTaskRequest(id=napper.id))),
         await refusal(client.send_message(asks("CALL read_file a.txt", task_id=napper.id))),
-        await refusal(client.send_message(asks("please read a file"))),
+        await refusal(client.send_message(asks("CALLS read_file"))),
         await refusal(
             client.create_task_push_notification_config(
                 pb.TaskPushNotificationConfig(task_id=napper.id, url="http://127.0.0.1/")
