@@ -132,6 +132,7 @@ class Agent:
         self.registry = ToolRegistry(config.agent.name, bus=self.bus, metrics=self.metrics)
         self._declared = DeclaredSources(
             config.declared_tools,
+            config.a2a.agents,
             config.agent.name,
             self._identity.peer_id,
             socket=config.containers.socket,
@@ -310,6 +311,7 @@ class Agent:
             sources=self.registry.sources,
             servers=self._servers,
             draining=lambda: self._status.draining,
+            a2a=self._config.a2a.enabled,
             prometheus=self._config.prometheus.enabled,
         )
 
