@@ -51,6 +51,7 @@ from praxis.websocket.gateway import serve_gateway
 from praxis.workflow.background import Background
 from praxis.workflow.catalog import Catalog
 from praxis.workflow.exports import Exports
+from praxis.workflow.foreign import ForeignAgents
 from praxis.workflow.sources import Sources
 
 logger = logging.getLogger(__name__)
@@ -172,6 +173,7 @@ class Agent:
             draw=random.SystemRandom().random,
             tags=config.agent.tags,
             cpu=lambda: self.meter.cpu,
+            foreign=ForeignAgents(config.agent.name, config.a2a.agents),
         )
         self.execution = Execution(
             config.runs, config.llm, self.catalog, path=state_dir / FILE, bus=self.bus, metrics=self.metrics
