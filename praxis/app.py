@@ -51,6 +51,7 @@ from praxis.websocket.gateway import serve_gateway
 from praxis.workflow.background import Background
 from praxis.workflow.catalog import Catalog
 from praxis.workflow.exports import Exports
+from praxis.workflow.foreign import ForeignAgents
 from praxis.workflow.sources import Sources
 
 logger = logging.getLogger(__name__)
@@ -132,6 +133,7 @@ class Agent:
         self.registry = ToolRegistry(config.agent.name, bus=self.bus, metrics=self.metrics)
         self._declared = DeclaredSources(
             config.declared_tools,
+            config.a2a.agents,
             config.agent.name,
             self._identity.peer_id,
             socket=config.containers.socket,
@@ -171,6 +173,7 @@ class Agent:
             draw=random.SystemRandom().random,
             tags=config.agent.tags,
             cpu=lambda: self.meter.cpu,
+            foreign=ForeignAgents(config.agent.name, config.a2a.agents),
         )
         self.execution = Execution(
             config.runs, config.llm, self.catalog, path=state_dir / FILE, bus=self.bus, metrics=self.metrics
@@ -311,6 +314,7 @@ class Agent:
             sources=self.registry.sources,
             servers=self._servers,
             draining=lambda: self._status.draining,
+            a2a=self._config.a2a.enabled,
             prometheus=self._config.prometheus.enabled,
         )
 

@@ -141,6 +141,8 @@ def _remedy(source: SourceState) -> str:
         return "start Docker or Podman, or see containers.socket; it is looked for again by itself"
     if source.kind == "mcp":
         return f"`praxis mcp logs {source.name}` shows its last words; see its entry in mcp.servers"
+    if source.kind == "a2a":
+        return "see its entry in a2a.agents; its card is looked for again by itself"
     return "`praxis tools --sources` shows what is wrong; see its entries in tools"
 
 

@@ -66,13 +66,15 @@ def key_of(call: Call) -> str | None:
     return key
 
 
-def routes(services: Services, rpc: Rpc) -> list[Route]:
-    """`rpc` answers a body that is a request of JSON-RPC."""
+def routes(services: Services, rpc: Rpc | None) -> list[Route]:
+    """`rpc` answers a body that is a request of JSON-RPC; None: such a body is refused."""
     executor, asking = services.executor, services.asking
 
     async def execute(call: Call) -> Answer:
         body: dict[str, Any] = call.body
         if "jsonrpc" in body:
+            if rpc is None:
+                raise PraxisError("not_found", "this agent takes no requests of A2A", where="body.jsonrpc")
             return await rpc(call, body)
         check_form(body)
         order = Order(

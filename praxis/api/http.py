@@ -33,13 +33,13 @@ logger = logging.getLogger(__name__)
 
 def make_api(services: Services) -> QuartTrio:
     """Everything, for port 8000 and the local socket."""
-    a2a = A2aEndpoint(services)
+    a2a = A2aEndpoint(services) if services.a2a else None
     routes = [
         *health.routes(services),
         *network.routes(services),
         *sources.routes(services),
-        *execute.routes(services, a2a.rpc),
-        *a2a_routes.routes(services, a2a),
+        *execute.routes(services, a2a.rpc if a2a is not None else None),
+        *(a2a_routes.routes(services, a2a) if a2a is not None else ()),
         *runs.routes(services),
         *cache.routes(services),
         *events.routes(services),

@@ -61,7 +61,8 @@ class Servers(Protocol):
 
 @attrs.frozen
 class Services:
-    """`prometheus` says whether /metrics answers; `draining` whether the agent is stopping."""
+    """`prometheus` says whether /metrics answers, `a2a` whether requests of A2A are; `draining` whether the agent is
+    stopping."""
 
     executor: Executor
     asking: Asking
@@ -80,4 +81,5 @@ class Services:
     sources: Callable[[], list[SourceState]]
     servers: Servers
     draining: Callable[[], bool]
+    a2a: bool = True
     prometheus: bool = True

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import attrs
 
+from praxis.config.checks_a2a import check_agents
 from praxis.config.checks_tools import URL, check_tools
 from praxis.config.schema import P2P, PEER_ID, Config, Http, McpServer, Sse, WebSocket
 from praxis.config.strict import SHOWN, PathTo, Problem, dotted
@@ -33,6 +34,7 @@ def check(config: Config, state_dir: Path) -> Iterator[Problem]:
     yield from _listeners(config)
     yield from check_servers(config)
     yield from check_tools(config)
+    yield from check_agents(config)
     yield from _network(config)
     yield from _folders(config, state_dir)
     if config.websocket.pong_timeout <= config.websocket.ping_interval:

@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 import attrs
 
+from praxis.config.schema_a2a import A2a as A2a
+from praxis.config.schema_a2a import A2aAgent as A2aAgent
 from praxis.config.schema_llm import Caching as Caching
 from praxis.config.schema_llm import Llm as Llm
 from praxis.config.schema_llm import RateLimiting as RateLimiting
@@ -336,6 +338,7 @@ class Config:
     routing: Routing = Routing()
     runs: Runs = Runs()
     mcp: Mcp = attrs.field(factory=Mcp)
+    a2a: A2a = attrs.field(factory=A2a)
     llm: Llm = attrs.field(factory=Llm)
     tools: tuple[DeclaredTool, ...] = ()
     """Tools that are containers, processes, or somewhere else."""

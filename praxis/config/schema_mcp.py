@@ -11,7 +11,7 @@ import attrs
 from praxis.config.validators import not_negative, positive
 
 
-def _source_name(_: object, attribute: attrs.Attribute[str], value: str) -> None:
+def check_source_name(_: object, attribute: attrs.Attribute[str], value: str) -> None:
     if not value or len(value) > 64 or not all((c.isalnum() and c.isascii()) or c in "-_." for c in value):
         raise ValueError(f"expected 1 to 64 of the characters a-z A-Z 0-9 - _ . in a name, got {value!r}")
     if value == "fs":
@@ -34,7 +34,7 @@ _OWN_HEADERS = frozenset({"accept", "connection", "content-length", "content-typ
 
 @attrs.frozen
 class McpServer:
-    name: str = attrs.field(validator=_source_name)
+    name: str = attrs.field(validator=check_source_name)
     command: str = ""
     """With stdio: the program, found on PATH or by path; never a shell line."""
     transport: Literal["stdio", "sse", "http"] = "stdio"
@@ -74,7 +74,7 @@ class McpServer:
 
 def _endpoint_name(_: object, attribute: attrs.Attribute[str], value: str) -> None:
     if value:
-        _source_name(_, attribute, value)
+        check_source_name(_, attribute, value)
 
 
 @attrs.frozen

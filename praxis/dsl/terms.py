@@ -11,7 +11,7 @@ from praxis.dsl.program import Binding
 from praxis.dsl.tokens import MAX_NAME, RESERVED_NAMES, SHOWN, Token, problem, shown, tokens
 from praxis.model.errors import PraxisError
 from praxis.model.plan import Operator, Parameter
-from praxis.model.tool import ToolRef
+from praxis.model.tool import ToolRef, is_address
 
 STATEMENTS = ("CALL", "PARALLEL", "SEQUENCE", "WORKFLOW", "TASK", "AGENT", "FOREACH", "IF")
 OPTIONS = ("ON", "TIMEOUT", "RETRY", "BACKOFF", "IF_FAILED")
@@ -52,13 +52,15 @@ def is_keyword(token: Token) -> bool:
     return token.bare and token.text in KEYWORDS
 
 
-def constant(token: Token, what: str, expected: str) -> str:
-    """The text of a word without references."""
+def constant(token: Token, what: str, expected: str, *, addresses: bool = False) -> str:
+    """The text of a word without references. With `addresses` it may be one, which is longer than a name."""
     if token.kind != "word" or is_keyword(token):
         raise error(f"{what}, found {describe(token)}", token, expected=[expected])
     if not all(isinstance(part, str) for part in token.parts):
         raise error(f"{what} that holds no reference, found {shown(token.text)}", token, expected=[expected])
     text = "".join(map(str, token.parts))
+    if addresses and is_address(text):
+        return text
     if not text or len(text) > MAX_NAME or not text.isprintable():
         raise error(f"{what} of 1 to {MAX_NAME} visible characters", token, expected=[expected])
     return text
@@ -169,8 +171,8 @@ def tool_name(token: Token) -> str:
 
 
 def agent_name(token: Token, keyword: str) -> str:
-    """The name of an agent, as it stands before the colon of a tool's full name."""
-    name = constant(token, f"{keyword} needs the name of an agent", "AGENT")
+    """The name of an agent, or its address, as it stands before the colon of a tool's full name."""
+    name = constant(token, f"{keyword} needs the name of an agent", "AGENT", addresses=True)
     try:
         ToolRef.parse(f"{name}:tool")
     except PraxisError:

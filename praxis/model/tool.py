@@ -20,11 +20,18 @@ GROUP = "praxis.group"
 """The member of a definition's ``_meta`` that names the group of interchangeable tools that it belongs to."""
 
 _NAME = re.compile(r"[^\s:/\x00-\x1f]{1,128}")
+_ADDRESS = re.compile(r"https?://[\x21-\x7e]{1,250}")
+
+
+def is_address(agent: str) -> bool:
+    """Whether an agent is named by its address, ``http://...`` or ``https://...``, as agents of other networks are."""
+    return _ADDRESS.fullmatch(agent) is not None
 
 
 @attrs.frozen
 class ToolRef:
-    """A tool as a caller names it: ``name``, ``source/name``, ``agent:name`` or ``agent:source/name``."""
+    """A tool as a caller names it: ``name``, ``source/name``, ``agent:name`` or ``agent:source/name``. The agent may be
+    an address, as in ``https://agents.example/path:name``."""
 
     name: str
     source: str | None = None
@@ -35,7 +42,8 @@ class ToolRef:
         """Read a reference; raises PraxisError("invalid") for anything that is not one."""
         agent, colon, rest = text.rpartition(":")
         source, slash, name = rest.rpartition("/")
-        parts = [part for part, there in ((agent, colon), (source, slash), (name, True)) if there]
+        named = bool(colon) and not is_address(agent)
+        parts = [part for part, there in ((agent, named), (source, slash), (name, True)) if there]
         if not all(_NAME.fullmatch(part) for part in parts):
             raise PraxisError(
                 "invalid",

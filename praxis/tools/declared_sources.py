@@ -1,4 +1,4 @@
-"""The sources of declared tools, as far as there are such tools, in the registry."""
+"""The sources of declared tools, as far as there are such tools, and those of A2A agents, in the registry."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 
 import trio
 
-from praxis.config.schema import DeclaredTool, McpLimits
+from praxis.config.schema import A2aAgent, DeclaredTool, McpLimits
 from praxis.observe.events import EventBus
 from praxis.observe.metrics import Metrics
+from praxis.tools.a2a_source import A2aSource
 from praxis.tools.container_tools import ContainerTools
 from praxis.tools.process_tools import ProcessTools
 from praxis.tools.registry import ToolRegistry
@@ -24,6 +25,7 @@ class DeclaredSources:
     def __init__(
         self,
         tools: Sequence[DeclaredTool],
+        agents: Sequence[A2aAgent],
         agent: str,
         agent_id: str,
         *,
@@ -36,7 +38,7 @@ class DeclaredSources:
         registry: ToolRegistry,
     ) -> None:
         self._bus = bus
-        self._running: list[ContainerTools | RemoteTools] = []
+        self._running: list[ContainerTools | RemoteTools | A2aSource] = []
         if local := [tool for tool in tools if tool.kind == "process"]:
             registry.add(ProcessTools(local, agent, base_dir=base_dir))
         if contained := [tool for tool in tools if tool.kind == "container"]:
@@ -56,6 +58,10 @@ class DeclaredSources:
             )
             self._running.append(servers)
             registry.add(servers)
+        for each in agents:
+            foreign = A2aSource(each, agent, on_change=registry.changed, on_state=self._tell)
+            self._running.append(foreign)
+            registry.add(foreign)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep what has to be kept for them until cancelled. Started at once, whether an engine or server answers."""

@@ -17,7 +17,7 @@ class SourceState:
     """A source at one moment. `reason` says why it is not ready, `stderr_tail` holds its last words."""
 
     name: str
-    kind: Literal["builtin", "mcp", "container", "process", "remote"]
+    kind: Literal["builtin", "mcp", "container", "process", "remote", "a2a"]
     state: State
     reason: str = ""
     tools: int = 0
@@ -28,7 +28,7 @@ class SourceState:
     transport: str = ""
     """Of an MCP server: how it is reached, which differs from what is configured where that did not answer."""
     protocol: str = ""
-    """Of an MCP server: the revision that it spoke last; "" before it has been reached."""
+    """Of an MCP server or A2A agent: the revision that it spoke last; "" before it has been reached."""
 
 
 class ToolSource(Protocol):

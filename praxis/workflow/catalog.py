@@ -12,11 +12,12 @@ from praxis.config.schema import Routing
 from praxis.model.errors import PraxisError
 from praxis.model.load import IDLE, Load
 from praxis.model.peer import PeerId, PeerState
-from praxis.model.tool import JSON, CallContext, Tool, ToolRef, ToolResult
+from praxis.model.tool import JSON, CallContext, Tool, ToolRef, ToolResult, is_address
 from praxis.observe.events import EventBus
 from praxis.peers.entry import Owner, PeerEntry
 from praxis.peers.registry import PeerRegistry
 from praxis.tools.registry import ToolRegistry
+from praxis.workflow.foreign import ForeignAgents
 from praxis.workflow.health import Health, Outcome
 from praxis.workflow.relay import encode_context, hearer
 from praxis.workflow.router import Candidate, Home, Route, Snapshot
@@ -50,12 +51,13 @@ class Catalog:
         tags: Sequence[str] = (),
         clock: Callable[[], float] = trio.current_time,
         cpu: Callable[[], float] = lambda: 0.0,
+        foreign: ForeignAgents | None = None,
     ) -> None:
         """`summon` makes lines to agents that have such a tool and no line to us; None: nobody is without.
         `absent` gives those that have such a tool, or had it, and cannot be called.
 
         `draw` gives a random number from 0 to 1; `tags` say what this agent is good at; `clock` only grows; `cpu` is
-        the share of this machine's cores that is busy.
+        the share of this machine's cores that is busy; `foreign` are the A2A agents that calls can name.
         """
         self.clock = clock
         self.health = Health(routing.breaker)
@@ -65,6 +67,7 @@ class Catalog:
         self._bus = bus
         self._draw = draw
         self._cpu = cpu
+        self._foreign = foreign
         self._home = Home(tuple(tags))
         self._owners: dict[PeerId, Owner] = {}
         self._registry = registry
@@ -86,7 +89,10 @@ class Catalog:
 
     def route(self, ref: ToolRef, *, peer_id: PeerId | None = None) -> Route:
         """Who may serve a call; `peer_id` narrows to one peer. Raises PraxisError as `Snapshot.route` does, and
-        ``unavailable`` where all owners of such a tool are away, with when and why."""
+        ``unavailable`` where all owners of such a tool are away, with when and why, and as `ForeignAgents.resolve`
+        does."""
+        if peer_id is None and self._foreign is not None:
+            ref = self._foreign.resolve(ref, self._is_peer)
         try:
             return self.snapshot().route(ref, peer_id=peer_id)
         except PraxisError as error:
@@ -104,6 +110,9 @@ class Catalog:
         told = "; ".join(map(_whereabouts, owners[:MAX_TOLD]))
         more = f"; and {len(owners) - MAX_TOLD} more" if len(owners) > MAX_TOLD else ""
         return PraxisError("unavailable", f"{error.detail}: {told}{more}", hint=error.hint, data=error.data)
+
+    def _is_peer(self, name: str) -> bool:
+        return any(entry.name == name for entry in self._peers.entries())
 
     def _home_of(self, owner: Owner) -> Home:
         link = owner.link
@@ -151,7 +160,9 @@ class Catalog:
         """See to it that everybody who has a tool of one of these names is in the snapshot."""
         if self._summon is not None:
             for ref in refs:
-                await self._summon(ref)
+                # An address means nothing to the network, and is not told to it.
+                if ref.agent is None or not is_address(ref.agent):
+                    await self._summon(ref)
 
     def tools(self) -> list[Tool]:
         """Every tool that can be reached, local ones first."""

@@ -18,6 +18,36 @@ from tests.config.reading import ENVIRON, Write, problems, read
     ("text", "problem"),
     [
         (
+            "a2a: {agents: [{name: a, url: 'ftp://b/'}]}",
+            "agent.yaml:1: a2a.agents[0].url: expected http://HOST/PATH or https://HOST/PATH, got 'ftp://b/'",
+        ),
+        (
+            "a2a: {agents: [{name: a, url: 'http://b:99999/'}]}",
+            "agent.yaml:1: a2a.agents[0].url: expected http://HOST/PATH or https://HOST/PATH, got 'http://b:99999/'",
+        ),
+        (
+            "a2a: {agents: [{name: a, url: 'http://b/'}, {name: a, url: 'http://c/'}]}",
+            "agent.yaml:1: a2a.agents[1].name: 'a' is already the name of a2a.agents[0]",
+        ),
+        (
+            "a2a: {agents: [{name: a, url: 'http://b/'}, {name: c, url: 'http://B:80'}]}",
+            "agent.yaml:1: a2a.agents[1].url: is already the address of a2a.agents[0]",
+        ),
+        (
+            "agent: {name: me}\na2a: {agents: [{name: me, url: 'http://b/'}]}",
+            "agent.yaml:2: a2a.agents[0].name: is the name of this agent",
+        ),
+        (
+            "a2a: {agents: [{name: x.example, url: 'http://b/'}]}\n"
+            "agent: {external_mcp_endpoints: ['http://x.example/mcp']}",
+            "agent.yaml:1: a2a.agents[0].name: 'x.example' is already the name of agent.external_mcp_endpoints[0]",
+        ),
+        (
+            "a2a: {agents: [{name: process, url: 'http://b/'}]}\ntools: [{name: x, engine: process, command: [y]}]",
+            "agent.yaml:1: a2a.agents[0].name: 'process' is the name of the source of tools that are declared; "
+            "choose another",
+        ),
+        (
             "mcp:\n  servers:\n    - {name: a, command: x}\n    - {name: b, command: x}\n    - {name: a, command: x}\n",
             "agent.yaml:5: mcp.servers[2].name: 'a' is already the name of mcp.servers[0]",
         ),

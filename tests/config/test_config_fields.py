@@ -10,6 +10,7 @@ import pytest
 
 from praxis.config.load import ConfigError, load
 from praxis.config.schema import (
+    A2aAgent,
     Config,
     DeclaredTool,
     McpEndpoint,
@@ -23,6 +24,7 @@ from praxis.config.strict import dotted_keys
 
 SERVER = "mcp.servers[]."
 ENDPOINT = "agent.external_mcp_endpoints[]."
+FOREIGN = "a2a.agents[]."
 PEER = "export.peers{}."
 VIEW = "mcp.views{}."
 
@@ -180,6 +182,13 @@ VALUES: dict[str, tuple[str, object]] = {
     "mcp.limits.max_servers_per_node": ("10", 10),
     "mcp.limits.retry_attempts": ("0", 0),
     "mcp.limits.retry_backoff_ms": ("1", 1),
+    "a2a.enabled": ("false", False),
+    "a2a.agents": ("[{name: a, url: 'http://a/'}]", (A2aAgent("a", "http://a/"),)),
+    FOREIGN + "name": ("travel", "travel"),
+    FOREIGN + "url": ("https://b/card.json", "https://b/card.json"),
+    FOREIGN + "headers": ("{X-Key: abc}", {"X-Key": "abc"}),
+    FOREIGN + "timeout": ("2.5", 2.5),
+    FOREIGN + "enabled": ("false", False),
     "llm.enabled": ("true", True),
     "llm.provider": ("ollama", "ollama"),
     "llm.base_url": ("http://127.0.0.1:8080/v1", "http://127.0.0.1:8080/v1"),
@@ -213,6 +222,10 @@ NEEDS = {"url": "transport: http, url: 'http://a/', ", "headers": "transport: ht
 """What a key of a server cannot do without; for all others it is a command."""
 
 
+_NEEDED = {"name": "x", "url": "'http://a/'"}
+"""Of an A2A agent."""
+
+
 def tool_document(name: str, value: str) -> str:
     """A list of one tool with just this key, and what it cannot do without."""
     remote = name in REMOTE
@@ -234,6 +247,7 @@ def document(key: str, value: str) -> str:
     for prefix, around in (
         (SERVER, "mcp: {{servers: [{{{needed}{name}: {value}}}]}}"),
         (ENDPOINT, "agent: {{external_mcp_endpoints: [{{{needed}{name}: {value}}}]}}"),
+        (FOREIGN, "a2a: {{agents: [{{{needed}{name}: {value}}}]}}"),
         (PEER, "export: {{peers: {{bob: {{{name}: {value}}}}}}}"),
         (VIEW, "mcp: {{views: {{bob: {{{name}: {value}}}}}}}"),
     ):
@@ -246,6 +260,8 @@ def document(key: str, value: str) -> str:
                 needed += "" if name == "name" else "name: x, "
             elif prefix == ENDPOINT and name != "url":
                 needed = "url: 'http://a/', "
+            elif prefix == FOREIGN:
+                needed = "".join(f"{key}: {given}, " for key, given in _NEEDED.items() if key != name)
             return around.format(name=name, value=value, needed=needed)
     parts = key.split(".")
     beside = NEEDED.get(key, "")

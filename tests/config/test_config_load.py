@@ -212,7 +212,9 @@ def test_problems_come_in_the_order_of_the_file(write: Write) -> None:
     ]
 
 
-@pytest.mark.parametrize("text", ["llm: {stream: true}", "a2a: {}", "prometheus: {path: /x}", "p2p: {relay: true}"])
+@pytest.mark.parametrize(
+    "text", ["llm: {stream: true}", "a2a: {push: true}", "prometheus: {path: /x}", "p2p: {relay: true}"]
+)
 def test_keys_without_an_effect_are_unknown(text: str, write: Write) -> None:
     (found,) = problems(write(text))
     assert "unknown key" in found

@@ -43,7 +43,14 @@ def _generic(key: str) -> str:
 
 def test_the_examples_in_its_comments_have_every_other_key(tmp_path: Path) -> None:
     text = (CONFIGS / "agent.yaml").read_text()
-    defaults = ("  servers: []\n", "  peers: {}\n", "  external_mcp_endpoints: []\n", "  views: {}\n", "\ntools: []\n")
+    defaults: tuple[str, ...] = (
+        "  servers: []\n",
+        "  peers: {}\n",
+        "  external_mcp_endpoints: []\n",
+        "  views: {}\n",
+        "  agents: []\n",
+    )
+    defaults += ("\ntools: []\n",)
     for default in defaults:
         assert default in text
         text = text.replace(default, "\n" if default.startswith("\n") else "")
@@ -52,7 +59,7 @@ def test_the_examples_in_its_comments_have_every_other_key(tmp_path: Path) -> No
     path = tmp_path / "configs" / "agent.yaml"
     path.parent.mkdir()
     path.write_text(text)
-    tokens = dict.fromkeys(("OLD_TOKEN", "REMOTE_TOKEN", "TRANSLATE_TOKEN", "ANALYZER_SECRET"), "t")
+    tokens = dict.fromkeys(("OLD_TOKEN", "REMOTE_TOKEN", "TRANSLATE_TOKEN", "ANALYZER_SECRET", "TRAVEL_TOKEN"), "t")
     loaded = load(path, environ={"HOME": str(tmp_path), **tokens})
     assert [server.url for server in loaded.config.mcp_servers][1:3] == ["https://tools.example/mcp"] * 2
     assert loaded.config.export.peers["praxis-agent-1"].deny == ("fs/delete_file",)
@@ -62,7 +69,7 @@ def test_the_examples_in_its_comments_have_every_other_key(tmp_path: Path) -> No
         if source.startswith("agent.yaml:")
     }
     # What is in the lists stands for them; agent.tools has the keys of tools.
-    lists = {"mcp.servers", "export.peers", "mcp.views", "agent.external_mcp_endpoints"}
+    lists = {"mcp.servers", "export.peers", "mcp.views", "a2a.agents", "agent.external_mcp_endpoints"}
     lists |= {"tools", "tools[].params", "tools[].mounts"}
     assert written == {key for key in dotted_keys(Config) if not key.startswith("agent.tools[]")} - lists
 

@@ -89,6 +89,7 @@ PIECES += [
     "}\nELSE {",
     "FOREACH f IN x MAX 3 {",
     "AGENT b # c\n{",
+    "AGENT https://a.example:1/b#c # c\n{",
     "FOREACH g IN 'x  # y'\n{",
     "TASK 'z  # ' # c\n\n{",
     "SEQUENCE\n\n# e\n\n# f\n{",

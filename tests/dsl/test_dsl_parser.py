@@ -222,6 +222,10 @@ def test_options_stand_behind_the_arguments_in_any_order(text: str, bind: str | 
         ("ON", "the name of an agent", "AGENT"),
         ("ON ${x}", "no reference", "AGENT"),
         ("ON a:b", "not the name of an agent", "AGENT"),
+        ("ON ftp://a.example/b", "not the name of an agent", "AGENT"),
+        ("ON 'https://a.example/b c'", "not the name of an agent", "AGENT"),
+        (f"ON https://a.example/{'x' * 300}", "1 to 64 visible characters", "AGENT"),
+        ("ON https://a.example/${x}", "no reference", "AGENT"),
         ("TIMEOUT 5", "needs a duration", "5s"),
         ("TIMEOUT 0s", "more than 0", "5s"),
         ("TIMEOUT 25h", "at most 86400 s", "5s"),
@@ -249,6 +253,14 @@ def test_a_keyword_as_a_text_is_quoted() -> None:
         (None, ("IN",)),
         (None, ("MAX",)),
     ]
+
+
+def test_an_agent_may_be_an_address() -> None:
+    address = f"https://agents.example:8443/{'x' * 100}?a=b#c"
+    call, agent = parse(f"CALL a ON {address}\nAGENT http://[::1]:8000 {{ CALL b }}").statements
+    assert isinstance(call, Call)
+    assert isinstance(agent, Sequence)
+    assert (call.options.on, agent.name) == (address, "http://[::1]:8000")
 
 
 def test_tasks_and_agents() -> None:

@@ -50,6 +50,7 @@ class Network(Catalog):
         self.view = Snapshot([tool for tool in tools if tool.agent == "me"], remote, interchangeable)
         self.health = Health(Breaker())
         self._absent = lambda ref: ()
+        self._foreign = None
 
     def snapshot(self) -> Snapshot:
         return self.view
