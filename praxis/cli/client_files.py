@@ -215,12 +215,12 @@ class _Reader:
             args = given.get("args") or []
             environment.append(given.get("env"))
             given = given.get("path")
+        if not isinstance(args, list):
+            raise UntakenError("its args are no list")
         if isinstance(given, list):
             given, args = (given or [""])[0], [*given[1:], *args]
         if not given:
             raise UntakenError("it has no command")
-        if not isinstance(args, list):
-            raise UntakenError("its args are no list")
         command = self._text(given)
         entry: Entry = {"command": command, "args": [self._text(arg) for arg in args]}
         if env := self._mapping("env", *environment) | {name: f"${{{name}}}" for name in self._list("env_vars")}:

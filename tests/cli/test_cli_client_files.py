@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from praxis.cli.client import CommandError
@@ -242,6 +242,7 @@ KEYS = ("command", "args", "env", "url", "type", "headers", "timeout", "roots", 
 @given(
     st.dictionaries(st.sampled_from(KEYS), json_values, max_size=5), st.sampled_from(("mcpServers", "mcp", "servers"))
 )
+@example({"command": ["x"], "args": True}, "mcp")
 def test_no_garbage_is_a_bug(server: dict[str, Any], table: str) -> None:
     found = read_file(json.dumps({table: {"a": server}}), WORK / "x.json")
     assert len(found.entries) + len(found.refused) == 1
