@@ -14,6 +14,9 @@ from praxis.cli.client import DEV_PREFIX, OK
 from praxis.cli.output import emit, say
 from praxis.dev import network
 
+ACQUAINTED = 5.0
+"""Seconds for the agents to find each other, before what is advised is printed: it names a tool of the last one."""
+
 
 def serve_network(size: int) -> int:
     """Run `size` agents until a signal."""
@@ -25,6 +28,9 @@ def serve_network(size: int) -> int:
 async def _serve(size: int, folder: Path) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with network(size, folder) as agents:
+            peers = agents[0].agent.peers
+            with trio.move_on_after(ACQUAINTED):
+                await peers.wait_change(lambda: sum(bool(owner.tools) for owner in peers.owners()) == size - 1)
             rows = []
             for agent in agents:
                 addresses = agent.addresses

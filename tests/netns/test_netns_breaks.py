@@ -56,7 +56,9 @@ def test_a_call_fails_at_once_when_the_peers_process_dies(network: Network) -> N
     b.kill()  # its kernel ends the line in order
     problem = call.problem(AT_ONCE)
     assert problem.code == "unavailable"
-    assert problem.detail == f"the line to b is lost: the connection was cut; {UNKNOWN_FATE}"
+    # What its kernel says depends on whether something had come that it had not read.
+    cuts = ("the connection was cut", "[Errno 104] Connection reset by peer")
+    assert problem.detail in [f"the line to b is lost: {cut}; {UNKNOWN_FATE}" for cut in cuts]
     assert "b:echo" in a.problem_of("b:echo", text="x").detail
     b.begin()
     b.wait_ready()
