@@ -13,6 +13,7 @@ from praxis.config.schema import A2aAgent
 from praxis.model.errors import Code, PraxisError
 from praxis.model.tool import JSON
 from praxis.net.http_client import BodyTooLargeError, HttpClient, HttpError, HttpResponse
+from praxis.tools.http_statuses import CODES
 from praxis.wire import jsonrpc
 from praxis.wire.a2a import CONTENT_TYPE, NOT_NOW, TASK_NOT_FOUND
 from praxis.wire.a2a_foreign_card import CardError, ForeignCard, card_addresses, plain, read_card
@@ -34,16 +35,6 @@ MAX_ERROR = 64 * 1024
 """Bytes of an error's body that are looked at."""
 MAX_TOLD = 300
 """Characters of an agent's own words in an error."""
-_STATUS: Mapping[int, Code] = {
-    400: "invalid",
-    401: "unauthenticated",
-    403: "denied",
-    404: "not_found",
-    408: "timeout",
-    413: "too_large",
-    429: "busy",
-    503: "busy",
-}
 _CODES: Mapping[int, Code] = {
     INVALID_PARAMS: "invalid",
     CONTENT_TYPE: "invalid",
@@ -149,7 +140,7 @@ class AgentHttp:
                 raise self._refused(message)
         hint = "a2a.agents[].headers may hold an Authorization" if status == 401 else ""
         told = f"it answers with HTTP status {status}"
-        raise self._error(_STATUS.get(status, "unavailable"), told, status >= 500, hint=hint)
+        raise self._error(CODES.get(status, "unavailable"), told, status >= 500, hint=hint)
 
     def _result(self, id: int, body: bytes) -> JSON:
         try:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from praxis.model.errors import Code, PraxisError
+from praxis.model.errors import PraxisError
 from praxis.model.tool import JSON
 from praxis.net.http_client import HttpError, HttpResponse
+from praxis.tools.http_statuses import CODES
 from praxis.tools.mcp_connection import refusal
 from praxis.wire import jsonrpc
 from praxis.wire.jsonrpc import ErrorResponse, MessageError
@@ -14,16 +15,6 @@ from praxis.wire.mcp import show
 
 SMALL_BODY = 65536
 """Bytes of an error's body that are looked at: a JSON-RPC error is smaller, and a page for people says no more."""
-_CODES: dict[int, Code] = {
-    400: "invalid",
-    401: "unauthenticated",
-    403: "denied",
-    404: "not_found",
-    408: "timeout",
-    413: "too_large",
-    429: "busy",
-    503: "busy",
-}
 _HINTS = {
     401: "mcp.servers[].headers may hold an Authorization",
     403: "the server knows who asks, and does not let them",
@@ -55,7 +46,7 @@ async def read_error(server: str, what: str, response: HttpResponse) -> PraxisEr
     text = show(body.decode(errors="replace").strip(), 120) if response.content_type != "text/html" else ""
     data: dict[str, JSON] = {"http": status}
     return PraxisError(
-        _CODES.get(status, "unavailable"),
+        CODES.get(status, "unavailable"),
         f"MCP server {server}: {what}: it answers with HTTP status {status}{': ' if text else ''}{text}",
         hint=_HINTS.get(status, ""),
         delivered=status >= 500,
